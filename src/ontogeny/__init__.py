@@ -1,0 +1,45 @@
+"""ontogeny: multi-metric observability for training runs. Read this file and you know the flow; importing is cheap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.version import __version__
+
+if TYPE_CHECKING:
+    from ontogeny.estimators.llc import llc_from_draws
+    from ontogeny.estimators.status import describe_status
+    from ontogeny.inputs.losses import Potential
+    from ontogeny.sampling.estimate import estimate_llc, sample
+
+_HOME = {
+    "Potential": "ontogeny.inputs.losses",  # what is measured
+    "sample": "ontogeny.sampling.estimate",  # -> draws
+    "llc_from_draws": "ontogeny.estimators.llc",  # draws -> numbers with errors
+    "estimate_llc": "ontogeny.sampling.estimate",  # both in one call
+    "describe_status": "ontogeny.estimators.status",  # what the words beside the numbers mean
+}
+
+__all__ = [
+    "OntogenyError",
+    "Potential",
+    "__version__",
+    "describe_status",
+    "estimate_llc",
+    "llc_from_draws",
+    "sample",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import ontogeny`` itself loads neither torch nor plots."""
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'ontogeny' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

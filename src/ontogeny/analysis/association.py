@@ -1,0 +1,92 @@
+"""Which indicator moves with the LLC within a training run, and what of that is left without training time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from ontogeny.analysis.checks import Array, Series, series, variable
+from ontogeny.analysis.intervals import t_interval
+from ontogeny.core.errors import OntogenyError
+
+KINDS = ("raw", "without_log_step")
+LOG_STEP = "log_step"
+MIN_POINTS = 5
+
+
+def associations(llc: xr.DataArray, indicators: Mapping[str, xr.DataArray]) -> xr.Dataset:
+    """Spearman correlation of the LLC with each indicator within each seed, raw and with log step partialled out.
+
+    llc and every indicator: (seed, checkpoint), same seeds and steps; the indicator "log_step" is added. Checkpoints
+    where either is not finite are left out (`points` says how many stayed). ρ = Pearson correlation of mid-ranks; with
+    log step z partialled out ρ_xy·z = (ρ_xy − ρ_xz ρ_yz)/√((1 − ρ_xz²)(1 − ρ_yz²)), (Spearman's ranks are the same for
+    step and log step). Two curves that both just grow have raw ρ near 1: the second is the one that says something. It
+    takes out what is monotone in step only as far as straight lines between ranks do.
+
+    A ρ is NaN with fewer than 5 points, a constant indicator, or one that is itself a function of step's order
+    (log_step always). Returns a Dataset with dims `kind` (raw, without_log_step), `indicator`, `seed`: `rho` (kind,
+    indicator, seed), `points` (indicator, seed); over the seeds with a finite ρ, by (kind, indicator): `mean_rho`,
+    `se`, `low`, `high` (Student t, 95 %, cut to [−1, 1]) and `seeds`, their number. Checkpoints of a run are not
+    independent, so no p-value is given within a seed: seeds are the sample.
+    """
+    if not indicators:
+        raise OntogenyError("indicators must name at least one variable, as in {'loss': results['loss']}; got none.")
+    if LOG_STEP in indicators:
+        raise OntogenyError(f"indicators must not contain {LOG_STEP!r}: it is added from the coordinate 'step'.")
+    rows = series(llc, "llc")
+    columns = {name: _aligned(array, name, rows) for name, array in indicators.items()}
+    columns[LOG_STEP] = [one._replace(values=np.log1p(one.steps)) for one in rows]
+    pairs = [[_rho(x, y) for x, y in zip(rows, column, strict=True)] for column in columns.values()]
+    rho = np.array([[[one[k] for one in column] for column in pairs] for k in range(len(KINDS))])
+    points = [[int(one[2]) for one in column] for column in pairs]
+    means = [[t_interval(values) for values in kind] for kind in rho]
+    dims = ("kind", "indicator")
+    return xr.Dataset(
+        {
+            "rho": variable((*dims, "seed"), rho, "Spearman correlation with the LLC within a seed"),
+            "points": variable(("indicator", "seed"), points, "checkpoints that entered", "checkpoints"),
+            "mean_rho": variable(dims, [[m.mean for m in row] for row in means], "mean correlation over seeds"),
+            "se": variable(dims, [[m.se for m in row] for row in means], "its standard error"),
+            "low": variable(dims, [[max(m.low, -1.0) for m in row] for row in means], "lower end of its interval"),
+            "high": variable(dims, [[min(m.high, 1.0) for m in row] for row in means], "upper end of its interval"),
+            "seeds": variable(dims, [[m.n for m in row] for row in means], "seeds with a finite correlation", "seeds"),
+        },
+        coords={"kind": list(KINDS), "indicator": list(columns), "seed": np.array([one.seed for one in rows])},
+    )
+
+
+def _aligned(array: xr.DataArray, name: str, like: list[Series]) -> list[Series]:
+    """Return the indicator's series in the order of the LLC's seeds, at the same steps."""
+    own = {one.seed: one for one in series(array, name)}
+    if set(own) != {one.seed for one in like}:
+        raise OntogenyError(
+            f"indicator {name!r} must hold the same seeds as llc; got {sorted(own)}: select both alike."
+        )
+    if any(not np.array_equal(own[one.seed].steps, one.steps) for one in like):
+        raise OntogenyError(
+            f"indicator {name!r} must be measured at the same steps as llc: interpolate it to llc's checkpoints first."
+        )
+    return [own[one.seed] for one in like]
+
+
+def _rho(x: Series, y: Series) -> tuple[float, float, int]:
+    """(Spearman's ρ, ρ with step partialled out, points) of one seed."""
+    from scipy.stats import rankdata
+
+    both = np.isfinite(x.values) & np.isfinite(y.values)
+    n = int(both.sum())
+    if n < MIN_POINTS:
+        return math.nan, math.nan, n
+    a, b, t = (np.asarray(rankdata(values[both]), dtype=np.float64) for values in (x.values, y.values, x.steps))
+    ab, at, bt = _pearson(a, b), _pearson(a, t), _pearson(b, t)
+    left = (1 - at**2) * (1 - bt**2)
+    return ab, (ab - at * bt) / math.sqrt(left) if left > 1e-12 else math.nan, n
+
+
+def _pearson(x: Array, y: Array) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    scale = math.sqrt(float(x @ x) * float(y @ y))
+    return float(np.clip(x @ y / scale, -1.0, 1.0)) if scale > 0 else math.nan

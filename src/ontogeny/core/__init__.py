@@ -1,0 +1,1 @@
+"""Words everyone uses: types, trees, rng, schema, errors."""

@@ -1,0 +1,91 @@
+"""The words for how well λ̂ was measured (status) and for what was measured (regime), with their tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from ontogeny.core.errors import OntogenyError
+
+MEANINGS: dict[str, str] = {
+    "ok": "No test found fault with this estimate: λ̂(nβ, γ) is what it says, within its standard error.",
+    "diverged": "At least one chain left the neighbourhood of w* or became infinite, so no average is given; "
+    "take a smaller step_size, or leave it out to have it chosen.",
+    "not_mixed": "The chains sit at different levels (R̂ above 1.05); give more draws and a longer burn_in, "
+    "or a larger localization.",
+    "drifting": "The virial E[(w - w*)·∇U] is well below the number of weights, so flat directions have not reached "
+    "their spread; give a longer burn_in, a larger step_size or a larger localization.",
+    "step_bias": "The finite step biases λ̂ by more than 5 %, or drifts were capped in more than one step in 10,000; "
+    "take a smaller step_size.",
+    "minibatch_noise": "Minibatch noise heats the chains and biases λ̂ by more than 5 %; "
+    "take a larger batch_size or a smaller step_size.",
+    "rounding": "A step moves the weights by little more than the rounding of their dtype; "
+    "take a larger step_size or float64 weights.",
+    "target_not_met": "The standard error is larger than target_se asked for, and is reported as it is; "
+    "give a larger max_draws.",
+    "localised": "The loss shapes the posterior along its steepest directions and γ bounds the others.",
+    "prior_dominated": "nβ·h_max is below γ: the Gaussian around w* decides even along the steepest direction, and λ̂ "
+    "is nβ times a smoothed excess loss; an ordinal summary, no learning coefficient.",
+    "unlocalised": "nβ·h_max is more than 10,000 times γ: flat directions are hardly bounded and take very long to "
+    "mix; take a larger localization.",
+    "below_baseline": "λ̂ is negative beyond its error: the posterior found lower loss than w* has, so w* is not a "
+    "minimum of this loss on these data.",
+}
+
+STATUS_ORDER = (
+    "diverged",
+    "not_mixed",
+    "drifting",
+    "step_bias",
+    "minibatch_noise",
+    "rounding",
+    "target_not_met",
+)
+"""Worst first; an estimate gets the first that applies, else "ok"."""
+
+R_HAT_LIMIT = 1.05
+BIAS_LIMIT = 0.05
+VIRIAL_LIMIT = 0.95
+CAPPED_LIMIT = 1e-4
+ROUNDING_LIMIT = 0.25
+UNLOCALISED_RATIO = 1e4
+
+
+def describe_status(word: str) -> str:
+    """What a status or regime word means and what to do about it, in a sentence or two.
+
+    Raises:
+        OntogenyError: for any other word; the message lists the words.
+
+    >>> describe_status("ok").startswith("No test found fault")
+    True
+    """
+    if word not in MEANINGS:
+        raise OntogenyError(f"word must be a status or regime ({', '.join(MEANINGS)}); got {word!r}.")
+    return MEANINGS[word]
+
+
+def status(checks: xr.Dataset) -> xr.DataArray:
+    """The worst word that applies, from the ``check_…`` variables; comparisons with NaN (not measured) are false."""
+    low_virial = checks["check_virial"] + 3 * checks["check_virial_se"]
+    tests = {
+        "diverged": checks["check_diverged"] > 0,
+        "not_mixed": checks["check_r_hat"] > R_HAT_LIMIT - 1,
+        "drifting": (low_virial < 1) & (checks["check_virial"] < VIRIAL_LIMIT),
+        "step_bias": (checks["check_step_bias"] > BIAS_LIMIT) | (checks["check_capped"] > CAPPED_LIMIT),
+        "minibatch_noise": checks["check_minibatch_noise"] > BIAS_LIMIT,
+        "rounding": checks["check_rounding"] > ROUNDING_LIMIT,
+        "target_not_met": checks["check_target"] > 1,
+    }
+    dims = checks["check_virial"].dims
+    conditions = [tests[word].broadcast_like(checks["check_virial"]).values for word in STATUS_ORDER]
+    words = np.select(conditions, STATUS_ORDER, default="ok").astype(object)
+    return xr.DataArray(words, dims=dims, coords=checks["check_virial"].coords)
+
+
+def regime(llc: xr.DataArray, llc_se: xr.DataArray, localisation_ratio: xr.DataArray) -> xr.DataArray:
+    """What was measured, from λ̂ ± its error and nβ·h_max/γ (NaN: not measured, and taken as localised)."""
+    ratio = localisation_ratio.broadcast_like(llc)
+    conditions = [(llc < -3 * llc_se).values, (ratio < 1).values, (ratio > UNLOCALISED_RATIO).values]
+    words = np.select(conditions, ["below_baseline", "prior_dominated", "unlocalised"], default="localised")
+    return xr.DataArray(words.astype(object), dims=llc.dims, coords=llc.coords)

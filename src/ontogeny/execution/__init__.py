@@ -1,0 +1,1 @@
+"""Chunks of work to results: on this machine, resumable."""

@@ -1,0 +1,1 @@
+"""What is measured: models, losses, data, selections of weights."""

@@ -1,0 +1,99 @@
+"""Data of any common kind behind one small interface: how many examples there are, and a batch of some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.types import Batch
+
+
+@dataclass(frozen=True)
+class Examples:
+    """n examples; ``take(indices)`` is a batch, ``take(None)`` all of them in order."""
+
+    count: int
+    take: Callable[[Tensor | None], Batch]
+
+    def head(self, most: int) -> Batch:
+        """The first ``most`` examples as one batch."""
+        return self.take(None if most >= self.count else torch.arange(most))
+
+
+def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Examples:
+    """Wrap a tensor, a tuple or list of tensors, or a map-style dataset (torch or Hugging Face).
+
+    Floating-point tensors are moved to ``dtype``, the dtype of the sampled weights, all to ``device``.
+
+    Raises:
+        OntogenyError: if it is none of these, is empty, its tensors differ in length, or a tensor holds NaN.
+    """
+    if isinstance(data, Tensor):
+        tensor = _ready(data, "data", device, dtype)
+        return Examples(len(tensor), lambda index: tensor if index is None else tensor[index.to(tensor.device)])
+    if isinstance(data, tuple | list) and data and all(isinstance(part, Tensor) for part in data):
+        parts = tuple(_ready(part, f"data[{i}]", device, dtype) for i, part in enumerate(data))
+        if len({len(part) for part in parts}) > 1:
+            lengths = ", ".join(str(len(part)) for part in parts)
+            raise OntogenyError(f"data: its tensors must have one row per example each; their lengths are {lengths}.")
+        return Examples(
+            len(parts[0]),
+            lambda index: parts if index is None else tuple(part[index.to(part.device)] for part in parts),
+        )
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | Mapping):
+        return _map_style(data, device, dtype)
+    raise OntogenyError(
+        "data must be a tensor, a tuple of tensors, or a map-style dataset with __len__ and __getitem__; "
+        f"got {type(data).__name__}. An iterable can be collected first: torch.stack(list(data))."
+    )
+
+
+def _ready(tensor: Tensor, name: str, device: torch.device | None, dtype: torch.dtype | None) -> Tensor:
+    if tensor.dim() == 0 or len(tensor) == 0:
+        raise OntogenyError(f"{name} must have at least one example along its first axis; got {tuple(tensor.shape)}.")
+    if tensor.is_floating_point():
+        bad = int(tensor.isnan().sum())
+        if bad:
+            raise OntogenyError(f"{name} must hold no NaN; {bad} of {tensor.numel()} values are. Drop those examples.")
+        return tensor.to(device=device, dtype=dtype)
+    return tensor.to(device=device)
+
+
+def _map_style(data: Any, device: torch.device | None, dtype: torch.dtype | None) -> Examples:
+    from torch.utils.data import default_collate
+
+    if len(data) == 0:
+        raise OntogenyError("data must have at least one example; the dataset is empty.")
+
+    def place(batch: Any) -> Any:
+        if isinstance(batch, Tensor):
+            return batch.to(device=device, dtype=dtype) if batch.is_floating_point() else batch.to(device=device)
+        if isinstance(batch, Mapping):
+            return {key: place(value) for key, value in batch.items()}
+        if isinstance(batch, tuple | list):
+            return tuple(place(value) for value in batch)
+        return batch
+
+    def take(index: Tensor | None) -> Batch:
+        chosen = range(len(data)) if index is None else index.tolist()
+        return place(default_collate([data[i] for i in chosen]))
+
+    return Examples(len(data), take)
+
+
+def check_batch_size(batch_size: int, count: int) -> None:
+    """Refuse a batch that is empty or larger than the data set.
+
+    Raises:
+        OntogenyError: naming both sizes.
+    """
+    if not 1 <= batch_size <= count:
+        raise OntogenyError(
+            f"batch_size must be between 1 and the number of examples in data, {count}; got {batch_size}. "
+            "Leave it out to have it chosen."
+        )

@@ -1,0 +1,133 @@
+"""A model and a loss function as one pure function of the sampled weights; the model itself is never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.types import Batch, Params
+from ontogeny.inputs.components import Masks
+
+LossFunction = Callable[[nn.Module, Any], Tensor]
+
+
+class _Pair(nn.Module):
+    """Model and loss function as one module, which is what ``functional_call`` can swap weights in."""
+
+    def __init__(self, model: nn.Module, loss_fn: LossFunction) -> None:
+        super().__init__()
+        self.model = model
+        self.loss_fn = loss_fn
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.loss_fn(self.model, batch)
+
+
+class ModuleLoss:
+    """``loss_fn(model, batch)`` as ``loss(params, batch) -> (batch,)``, params the selected weights by name.
+
+    Every floating-point weight and buffer is a copy in the sampling dtype; positions are averaged within an example.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss_fn: LossFunction, selected: Masks, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._pair = _Pair(model, loss_fn)
+        copies = {
+            f"model.{name}": value.detach().to(device=device, dtype=dtype if value.is_floating_point() else None)
+            for name, value in (*model.named_parameters(), *model.named_buffers())
+        }
+        self.center: Params = {name: copies[f"model.{name}"].clone() for name in selected}
+        self._frozen = {name: value for name, value in copies.items() if name.removeprefix("model.") not in selected}
+
+    def raw(self, params: Params, batch: Batch) -> Tensor:
+        """What the loss function returns, unreduced and unchecked."""
+        weights = {f"model.{name}": value for name, value in params.items()}
+        return functional_call(self._pair, {**self._frozen, **weights}, (batch,))
+
+    def __call__(self, params: Params, batch: Batch) -> Tensor:
+        """One loss per example, shape ``(batch,)``."""
+        losses = self.raw(params, batch)
+        return losses if losses.dim() == 1 else losses.flatten(1).mean(1)
+
+
+class Potential:
+    """A problem without data: a loss that is a function of the weights alone, around ``w_star``.
+
+    Args:
+        function: maps weights shaped as ``w_star`` (a tensor, or a dict of tensors) to a scalar loss.
+        w_star: where the chains start and the loss is compared with.
+
+    >>> import torch
+    >>> quartic = Potential(lambda w: (w**4).sum(), torch.zeros(1))
+    """
+
+    def __init__(self, function: Callable[[Any], Tensor], w_star: Tensor | Params) -> None:
+        self.function = function
+        self.w_star = w_star
+        self._bare = isinstance(w_star, Tensor)
+        named = {"w": w_star} if isinstance(w_star, Tensor) else w_star
+        self.center: Params = {name: value.detach().clone() for name, value in named.items()}
+
+    def to(self, dtype: torch.dtype, device: torch.device | None) -> Potential:
+        """The same problem with its weights in ``dtype`` on ``device``."""
+        out = Potential(self.function, self.w_star)
+        out.center = {name: value.to(device=device, dtype=dtype) for name, value in self.center.items()}
+        return out
+
+    def __call__(self, params: Params, batch: Batch) -> Tensor:
+        """The loss as a batch of one, shape ``(1,)``."""
+        return self.function(params["w"] if self._bare else params).reshape(1)
+
+
+def check_loss(loss: ModuleLoss, batch: Batch, batch_size: int) -> None:
+    """Try the loss once at w* and refuse what cannot be sampled.
+
+    Raises:
+        OntogenyError: if the loss is no tensor with a value per example (and position), is not finite at w*, or does
+            not depend on a selected weight.
+    """
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in loss.center.items()}
+    with torch.enable_grad():
+        losses = loss.raw(leaves, batch)
+        if not isinstance(losses, Tensor) or losses.dim() == 0 or losses.shape[0] != batch_size:
+            came = f"shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
+            raise OntogenyError(
+                f"loss_fn must return one loss per example, shape ({batch_size},), or per position, "
+                f"shape ({batch_size}, positions); got {came}. With torch's losses pass reduction='none'."
+            )
+        bad = int((~losses.isfinite()).sum())
+        if bad:
+            raise OntogenyError(
+                f"loss_fn must be finite at w*: {bad} of {losses.numel()} losses of the first batch are NaN or "
+                "infinite. Check the model's weights and the data."
+            )
+        found: Any = (None,) * len(leaves)
+        if losses.requires_grad:
+            found = torch.autograd.grad(losses.mean(), list(leaves.values()), allow_unused=True)
+    unused = [name for name, gradient in zip(leaves, found, strict=True) if gradient is None]
+    if unused:
+        raise OntogenyError(
+            f"components: the loss does not depend on {', '.join(unused)}, so no gradient reaches it and only γ would "
+            "be sampled there; leave it out of components."
+        )
+
+
+@contextmanager
+def undisturbed(model: nn.Module | None) -> Iterator[None]:
+    """Evaluation mode inside, the caller's modes and global random state as they were outside."""
+    modes = {} if model is None else {module: module.training for module in model.modules()}
+    try:
+        with torch.random.fork_rng():
+            if model is not None:
+                model.eval()
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

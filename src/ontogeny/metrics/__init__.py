@@ -1,0 +1,1 @@
+"""What else is measured at a checkpoint."""

@@ -1,0 +1,198 @@
+"""Seeds compared: how many belong to each class, when features emerge against when the rank jumps, null distributions."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.plots import theme
+
+
+def class_fractions(fractions: xr.Dataset) -> go.Figure:
+    """Share of seeds in each class with its binomial interval.
+
+    fractions: dim `kind`; `count` (seeds), `fraction`, `low`, `high`; attrs `seeds` and `level`, as made by
+    `ontogeny.analysis.proportions.class_fractions`.
+    """
+    kinds = [str(k) for k in fractions["kind"].values][::-1]
+    table = fractions.isel(kind=slice(None, None, -1))
+    value, low, high = (table[k].values.astype(float) for k in ("fraction", "low", "high"))
+    count, n = [int(c) for c in table["count"].values], int(fractions.attrs["seeds"])
+    made = theme.figure(52 * len(kinds) + 110, showlegend=False)
+    made.add_trace(
+        go.Bar(
+            x=value,
+            y=[theme.class_name(k) for k in kinds],
+            orientation="h",
+            width=0.55,
+            marker={"color": [theme.fade(theme.class_colour(k), 0.75) for k in kinds]},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": high - value,
+                "arrayminus": value - low,
+                "color": theme.INK,
+                "thickness": 1.4,
+                "width": 6,
+            },
+            customdata=theme.cells(count, low, high),
+            hovertemplate=f"%{{y}}: %{{customdata[0]}} of {n} seeds<br>fraction %{{x:.3f}}, "
+            f"{float(fractions.attrs['level']):.0%} interval %{{customdata[1]:.3f}} to %{{customdata[2]:.3f}}<extra></extra>",
+        )
+    )
+    for k, right, c in zip(kinds, high, count, strict=True):
+        made.add_annotation(
+            x=float(right),
+            y=theme.class_name(k),
+            text=f"{c} of {n}",
+            xanchor="left",
+            xshift=10,
+            font={"color": theme.MUTED},
+        )
+    made.update_xaxes(title_text="fraction of seeds", range=[0, 1.12], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1])
+    return made
+
+
+def emergence_against_jump(emergence: xr.Dataset, fits: xr.Dataset, inflection: xr.DataArray) -> go.Figure:
+    """Step at which each feature emerges against the step at which its seed's rank jumps, one point a feature.
+
+    emergence: `emergence` (seed, feature) in steps, NaN for a feature that is not represented at the end (not drawn);
+    inflection: (seed,), NaN for a seed that does not jump (not drawn); fits: its `inflection_se`, drawn as ±1.96 s.e.
+    """
+    made = theme.figure(520, **theme.legend_above())
+    when = inflection.dropna("seed")
+    steps = emergence["emergence"].sel(seed=when["seed"])
+    top = 1.06 * max([1.0, *when.values, *steps.values[np.isfinite(steps.values)]])
+    if not when.size:
+        theme.nothing_to_show(made, "No seed jumps: there is nothing to compare.")
+    for j in range(steps.sizes["feature"] if when.size else 0):
+        se = fits["inflection_se"].sel(seed=when["seed"]).values
+        colour = theme.feature_colour(j)
+        made.add_trace(
+            go.Scatter(
+                x=when.values,
+                y=steps.isel(feature=j).values,
+                mode="markers",
+                marker={"color": colour, "size": 8, "line": {"width": 0}},
+                error_x={
+                    "type": "data",
+                    "array": 1.96 * se,
+                    "color": theme.fade(colour, 0.35),
+                    "thickness": 1,
+                    "width": 0,
+                },
+                name=f"feature {j}",
+                customdata=theme.cells(when["seed"].values, se),
+                hovertemplate=f"seed %{{customdata[0]}}, feature {j}<br>emerges at step %{{y:,.0f}}<br>"
+                "rank jumps at step %{x:,.0f} ± %{customdata[1]:,.0f} (s.e.)<extra></extra>",
+            )
+        )
+    made.add_trace(
+        go.Scatter(
+            x=[0, top],
+            y=[0, top],
+            mode="lines",
+            line={"color": theme.MUTED, "width": 1, "dash": "dot"},
+            hoverinfo="skip",
+            name="both at the same step",
+        )
+    )
+    made.update_xaxes(title_text="step of the rank jump (inflection)", range=[0, top])
+    made.update_yaxes(title_text="step at which a feature emerges", range=[0, top])
+    return made
+
+
+def cut_point_differences(tests: xr.Dataset) -> go.Figure:
+    """LLC at each jumping seed's inflection minus its mean over random cuts, a point a seed, with mean ± t interval.
+
+    tests: what `ontogeny.analysis.cut_points.cut_point_test` returns: `difference` (variant, statistic, seed), and by
+    (variant, statistic) `mean_difference`, `low`, `high`, `p_value`, `seeds`, `detectable_difference`.
+    """
+    made = theme.figure(460, **theme.legend_above())
+    labels = [f"{s}<br>{theme.status_name(v)}" for s in tests["statistic"].values for v in tests["variant"].values]
+    cells = [tests.sel(variant=v, statistic=s) for s in tests["statistic"].values for v in tests["variant"].values]
+    seeds = tests["seed"].values
+    spread = np.linspace(-0.16, 0.16, len(seeds)) if len(seeds) > 1 else np.zeros(len(seeds))
+    made.add_trace(
+        go.Scatter(
+            x=np.concatenate([i + spread for i in range(len(cells))]),
+            y=np.concatenate([c["difference"].values for c in cells]),
+            mode="markers",
+            marker={"color": "#8a909c", "size": 6, "opacity": 0.8},
+            name="one seed",
+            customdata=[[int(s), label.replace("<br>", ", ")] for label in labels for s in seeds],
+            hovertemplate="seed %{customdata[0]}<br>%{customdata[1]}<br>difference %{y:.3f}<extra></extra>",
+        )
+    )
+    mean, low, high = (np.array([float(c[k]) for c in cells]) for k in ("mean_difference", "low", "high"))
+    made.add_trace(
+        go.Scatter(
+            x=np.arange(len(cells)) + 0.28,
+            y=mean,
+            mode="markers",
+            marker={"color": "#0072b2", "size": 9, "symbol": "diamond"},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": high - mean,
+                "arrayminus": mean - low,
+                "color": "#0072b2",
+                "thickness": 2,
+                "width": 5,
+            },
+            name="mean over seeds, 95 % t interval",
+            customdata=[[float(c["p_value"]), int(c["seeds"]), float(c["low"]), float(c["high"])] for c in cells],
+            hovertemplate="mean %{y:.3f}, 95 % interval %{customdata[2]:.3f} to %{customdata[3]:.3f}<br>"
+            "p = %{customdata[0]:.4f}, %{customdata[1]} seeds<extra></extra>",
+        )
+    )
+    made.add_hline(y=0, line={"color": theme.MUTED, "width": 1, "dash": "dot"})
+    made.update_xaxes(tickvals=list(range(len(cells))), ticktext=labels, range=[-0.5, len(cells) - 0.4])
+    made.update_xaxes(title_text="statistic and variant of the test")
+    made.update_yaxes(title_text="LLC at the inflection − at random cuts")
+    return made
+
+
+def null_distribution(
+    null: Sequence[float], observed: float, *, label: str, p: float = math.nan, unit: str = "LLC units"
+) -> go.Figure:
+    """Histogram of a permutation test's statistic under random cuts, with the observed value as a line.
+
+    null: the statistic of each permutation; observed: that of the inflections; label: what the statistic is.
+    """
+    values = np.asarray(null, dtype=float)
+    if not values.size or not np.isfinite(values).all():
+        raise OntogenyError(
+            f"null must hold one finite statistic a permutation; got {values.size} values for {label!r}."
+        )
+    made = theme.figure(400, **theme.legend_above())
+    edges = np.histogram_bin_edges(values, bins=min(60, max(10, int(math.sqrt(values.size)))))
+    count, _ = np.histogram(values, edges)
+    made.add_trace(
+        go.Bar(
+            x=theme.compact((edges[:-1] + edges[1:]) / 2),
+            y=count,
+            width=float(edges[1] - edges[0]),
+            marker={"color": "#b9c0cb", "line": {"width": 0}},
+            name=f"random cuts ({values.size:,} permutations)",
+            hovertemplate="statistic about %{x:.3f}<br>%{y:,} permutations<extra></extra>",
+        )
+    )
+    said = f"<br>p = {p:.4g}" if math.isfinite(p) else ""
+    if math.isfinite(observed):
+        made.add_trace(
+            go.Scatter(
+                x=[observed, observed],
+                y=[0, 1.06 * int(count.max())],
+                mode="lines",
+                line={"color": "#b3261e", "width": 2.2},
+                name="at the inflections (observed)",
+                hovertemplate=f"observed {observed:.4g}{said}<extra></extra>",
+            )
+        )
+    made.update_xaxes(title_text=f"{label} ({unit})")
+    made.update_yaxes(title_text="permutations", rangemode="tozero")
+    return made

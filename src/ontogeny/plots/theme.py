@@ -1,0 +1,206 @@
+"""What all figures share: colours that colour-blind readers can tell apart, layout, bands that stop where data stop."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import ArrayLike, NDArray
+
+from ontogeny.core.errors import OntogenyError
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+INK, MUTED, GRID = "#1f2430", "#5b6270", "#e6e8ec"
+
+# Okabe & Ito (2008), without its yellow, which is unreadable on white; black comes last.
+FEATURE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a8447f", "#b87900", "#2e93c9", "#000000", "#7a7f87")
+DASHES = ("longdashdot", "solid", "dash", "dot", "dashdot", "longdash")
+
+CLASS_COLOURS = {
+    "plateau_then_jump": "#0072b2",
+    "early_rise": "#b87900",
+    "stuck": "#7a7f87",
+    "non_monotonic": "#a8447f",
+}
+CLASS_NAMES = {
+    "plateau_then_jump": "plateau, then jump",
+    "early_rise": "early rise",
+    "stuck": "stuck",
+    "non_monotonic": "non-monotonic",
+}
+STATUS_SYMBOLS = {
+    "ok": "circle",
+    "target_not_met": "circle-open",
+    "not_mixed": "x-thin-open",
+    "drifting": "triangle-up-open",
+    "step_bias": "square-open",
+    "minibatch_noise": "diamond-open",
+    "rounding": "star-triangle-down-open",
+    "diverged": "x",
+}
+RANK_RANGE = (0.97, 2.06)
+
+
+def feature_colour(index: int) -> str:
+    """The colour of feature `index`, the same in every figure; repeats after eight."""
+    return FEATURE_COLOURS[index % len(FEATURE_COLOURS)]
+
+
+def class_colour(name: str) -> str:
+    """The colour of a trajectory class; grey for a name not known here."""
+    return CLASS_COLOURS.get(name, "#7a7f87")
+
+
+def class_name(name: str) -> str:
+    """A trajectory class in plain words; an unknown name with its underscores replaced."""
+    return CLASS_NAMES.get(name, name.replace("_", " "))
+
+
+def status_name(word: str) -> str:
+    """A status or regime word as shown to readers: underscores become spaces."""
+    return word.replace("_", " ")
+
+
+def fade(colour: str, alpha: float) -> str:
+    """`colour` ("#rrggbb") with opacity `alpha` in 0..1, as "rgba(r,g,b,a)".
+
+    >>> fade("#0072b2", 0.5)
+    'rgba(0,114,178,0.5)'
+    """
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha:g})"
+
+
+def template() -> go.layout.Template:
+    """The look of every figure: white ground, light grid, readable type, hover box in plain colours."""
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": "#9aa1ad",
+        "showline": True,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": "#9aa1ad",
+        "zeroline": False,
+        "title": {"standoff": 8, "font": {"size": 13}},
+        "tickfont": {"size": 12},
+        "automargin": True,
+    }
+    layout = {
+        "font": {"family": FONT, "size": 13, "color": INK},
+        "paper_bgcolor": "#ffffff",
+        "plot_bgcolor": "#ffffff",
+        "colorway": list(FEATURE_COLOURS),
+        "margin": {"l": 64, "r": 24, "t": 30, "b": 54},
+        "hoverlabel": {
+            "bgcolor": "#ffffff",
+            "bordercolor": "#9aa1ad",
+            "font": {"family": FONT, "size": 12.5, "color": INK},
+        },
+        "legend": {"font": {"size": 12}, "tracegroupgap": 2, "itemsizing": "constant"},
+        "xaxis": axis,
+        "yaxis": axis,
+        "hovermode": "closest",
+        "annotationdefaults": {"font": {"size": 12, "color": INK}, "showarrow": False},
+    }
+    return go.layout.Template(layout=layout)
+
+
+def figure(height: int, **layout: object) -> go.Figure:
+    """An empty figure in the common look, `height` pixels high, its width that of the page."""
+    made = go.Figure()
+    made.update_layout(template=template(), height=height, uirevision="keep", **layout)
+    return made
+
+
+def legend_above(rows: int = 1) -> dict[str, object]:
+    """Layout entries that put a horizontal legend above the plot, with room for `rows` lines of it."""
+    return {
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "top", "yref": "container"},
+        "margin": {"l": 64, "r": 24, "t": 16 + 24 * rows, "b": 54},
+    }
+
+
+def round_ticks(low: float, high: float, at_most: int = 4) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten from `low` on that stop short of `high`, so that neighbours' labels keep apart.
+
+    >>> round_ticks(0, 1500)
+    [0.0, 500.0, 1000.0]
+    """
+    span = max(high - low, 1e-9)
+    power = 10.0 ** math.floor(math.log10(span / at_most))
+    gap = next(m * power for m in (1, 2, 5, 10, 20) if span / (m * power) <= at_most)
+    ticks = math.ceil(low / gap) * gap + gap * np.arange(at_most + 1)
+    return [float(t) for t in ticks if t <= high - 0.08 * span]
+
+
+def log_ticks(values: ArrayLike) -> list[float]:
+    """1, 2 and 5 times every power of ten within the range of the positive `values`, for a logarithmic axis."""
+    array = np.asarray(values, dtype=float)
+    array = array[np.isfinite(array) & (array > 0)]
+    if not array.size:
+        return []
+    powers = range(math.floor(math.log10(array.min())), math.ceil(math.log10(array.max())) + 1)
+    ticks = [float(f"{m}e{k}") for k in powers for m in (1, 2, 5)]
+    return [t for t in ticks if array.min() / 1.05 <= t <= array.max() * 1.05]
+
+
+def thin(count: int, at_most: int) -> NDArray[np.intp]:
+    """Indices of at most `at_most` of `count` points, evenly spread, first and last included."""
+    if at_most < 2:
+        raise OntogenyError(f"at_most must be 2 or more to keep the first and the last point; got {at_most}.")
+    if count <= at_most:
+        return np.arange(count)
+    return np.unique(np.round(np.linspace(0, count - 1, at_most)).astype(np.intp))
+
+
+def runs(good: ArrayLike) -> list[slice]:
+    """Slices of consecutive true entries of the 1-d array `good`.
+
+    >>> runs([True, True, False, True])
+    [slice(0, 2, None), slice(3, 4, None)]
+    """
+    padded = np.concatenate([[False], np.asarray(good, dtype=bool), [False]])
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def band(x: ArrayLike, low: ArrayLike, high: ArrayLike, colour: str, **trace: object) -> go.Scatter:
+    """A shaded band between `low` and `high` over `x` (1-d, same length), broken wherever a bound is not finite.
+
+    One closed polygon a run of finite points, so nothing is drawn across a missing value.
+    """
+    x, low, high = (np.asarray(v, dtype=float) for v in (x, low, high))
+    xs: list[float] = []
+    ys: list[float] = []
+    for part in runs(np.isfinite(low) & np.isfinite(high)):
+        if xs:
+            xs.append(np.nan)
+            ys.append(np.nan)
+        xs += [*x[part], *x[part][::-1], x[part][0]]
+        ys += [*high[part], *low[part][::-1], high[part][0]]
+    settings: dict[str, object] = {"hoverinfo": "skip", "showlegend": False, "opacity": 1}
+    return go.Scatter(
+        x=compact(xs),
+        y=compact(ys),
+        mode="lines",
+        fill="toself",
+        fillcolor=fade(colour, 0.18),
+        line={"width": 0, "color": colour},
+        **(settings | trace),
+    )
+
+
+def nothing_to_show(made: go.Figure, sentence: str) -> None:
+    """Say in the middle of the figure why it is empty."""
+    made.add_annotation(text=sentence, xref="paper", yref="paper", x=0.5, y=0.6, font={"size": 14, "color": MUTED})
+
+
+def compact(values: ArrayLike) -> NDArray[np.float32]:
+    """`values` as float32, so that the page stays small: seven digits are more than a screen shows."""
+    return np.asarray(values, dtype=np.float32)
+
+
+def cells(*columns: Sequence[object] | NDArray[np.generic]) -> list[list[object]]:
+    """Columns put side by side as rows for a hover template's customdata, numpy scalars made plain."""
+    plain = [np.asarray(c).tolist() if isinstance(c, np.ndarray) else list(c) for c in columns]
+    return [list(row) for row in zip(*plain, strict=True)]

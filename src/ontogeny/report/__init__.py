@@ -1,0 +1,1 @@
+"""Measurements and figures put together as one HTML page that needs no network."""

@@ -1,0 +1,174 @@
+"""Every number that the superposition report states, computed once, by name: what summary.json holds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+CELL = (
+    "mean_difference",
+    "se",
+    "cohen_d",
+    "p_value",
+    "p_two_sided",
+    "detectable_difference",
+    "sampler_share",
+)
+
+
+def summarise(
+    measurements: xr.Dataset,
+    *,
+    fits: xr.Dataset,
+    kinds: xr.Dataset,
+    emergence: xr.Dataset,
+    relation: xr.Dataset,
+    tests: xr.Dataset,
+    fractions: xr.Dataset,
+) -> dict[str, Any]:
+    """Return the summary: plain numbers, words and [low, high] intervals; a number that does not exist is None.
+
+    measurements: the study's measurements. The rest is what `ontogeny.analysis` returns: `fit_sigmoids`,
+    `classify_trajectories`, `feature_emergence`, `emergence_against_jump`, `cut_point_test`, `class_fractions`. The jumping
+    seeds are those that `tests` was given an inflection for.
+    """
+    return plain(
+        {
+            "seeds": int(measurements.sizes["seed"]),
+            "sparsity": measurements.attrs.get("sparsity"),
+            "features": measurements.attrs.get("n_features", measurements.sizes["feature"]),
+            "train_steps": measurements.attrs.get("train_steps"),
+            "n_beta": measurements.attrs.get("n_beta"),
+            "localization": measurements.attrs.get("localization"),
+            "classes": _classes(fractions),
+            "class_interval_level": float(fractions.attrs["level"]),
+            "fits": _fits(fits),
+            "plateau_rank": _spread(kinds["plateau_rank"].values),
+            "jump": _jump(fits, tests),
+            "emergence": _emergence(emergence, relation, tests["seed"].values),
+            "tests": {
+                str(v): {str(s): _cell(tests.sel(variant=v, statistic=s)) for s in tests["statistic"].values}
+                for v in tests["variant"].values
+            },
+            "test_settings": {k: tests.attrs[k] for k in ("window", "permutations", "alpha", "power")},
+            "checkpoints_lost_in_test": int(tests["lost_checkpoints"].sum()),
+            "final": _final(measurements),
+            "health": _health(measurements),
+        }
+    )
+
+
+def plain(value: Any) -> Any:
+    """`value` with numpy scalars made plain and every number that is not finite made None, so that it is strict JSON."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _classes(fractions: xr.Dataset) -> dict[str, Any]:
+    return {
+        str(kind): {
+            "count": int(one["count"]),
+            "fraction": float(one["fraction"]),
+            "interval": [float(one["low"]), float(one["high"])],
+        }
+        for kind, one in ((k, fractions.sel(kind=k)) for k in fractions["kind"].values)
+    }
+
+
+def _fits(fits: xr.Dataset) -> dict[str, Any]:
+    rejected = Counter(str(v) for v in fits["verdict"].values if str(v) != "accepted")
+    return {"accepted": int(fits["accepted"].sum()), "rejected": dict(sorted(rejected.items()))}
+
+
+def _jump(fits: xr.Dataset, tests: xr.Dataset) -> dict[str, Any]:
+    jumping = fits.sel(seed=tests["seed"])
+    return {
+        "seeds": int(tests.sizes["seed"]),
+        "step": _spread(tests["inflection"].values),
+        "rank_before": _spread(jumping["lo"].values),
+        "rank_after": _spread(jumping["hi"].values),
+        "width": _spread(jumping["width"].values),
+    }
+
+
+def _emergence(emergence: xr.Dataset, relation: xr.Dataset, jumping: npt.NDArray[Any]) -> dict[str, Any]:
+    lag = relation["lag"].sel(seed=jumping).values
+    known = np.isfinite(lag)
+    return {
+        "step": _spread(emergence["emergence"].sel(seed=jumping).values),
+        "step_all_seeds": _spread(emergence["emergence"].values),
+        "lag": _spread(lag),
+        "features": int(known.sum()),
+        "features_before_jump": int((lag[known] > 0).sum()),
+        "features_gained_across_jump": _spread(relation["count_change"].sel(seed=jumping).values),
+    }
+
+
+def _cell(cell: xr.Dataset) -> dict[str, Any]:
+    return {
+        "seeds": int(cell["seeds"]),
+        **{k: float(cell[k]) for k in CELL},
+        "interval": [float(cell["low"]), float(cell["high"])],
+        "status": str(cell["status"].item()),
+        "reason": str(cell["reason"].item()),
+    }
+
+
+def _final(measurements: xr.Dataset) -> dict[str, Any]:
+    """The last checkpoint of each seed: how many features are represented, effective rank, LLC."""
+    last = measurements.isel(checkpoint=-1)
+    counts = Counter(int(k) for k in last["features_represented"].values)
+    return {
+        "features_represented": {str(k): counts[k] for k in sorted(counts)},
+        "effective_rank": _spread(last["effective_rank"].values),
+        "llc": _spread(last["llc"].values),
+    }
+
+
+def _health(measurements: xr.Dataset) -> dict[str, Any]:
+    llc, se = (measurements[k].values.astype(float) for k in ("llc", "llc_se"))
+    known = np.isfinite(llc) & np.isfinite(se) & (llc != 0)
+    words = Counter(str(w) for w in measurements["status"].values.ravel())
+    regimes = Counter(str(w) for w in measurements["regime"].values.ravel())
+    return {
+        "estimates": int(llc.size),
+        "without_value": int((~np.isfinite(llc)).sum()),
+        "status": dict(sorted(words.items(), key=lambda item: (item[0] != "ok", -item[1]))),
+        "regime": dict(sorted(regimes.items(), key=lambda item: -item[1])),
+        "chains_lost": int(measurements["chains_lost"].sum()),
+        "worst_r_hat": _extreme(measurements["r_hat"].values, np.max),
+        "smallest_ess": _extreme(measurements["ess"].values, np.min),
+        "localisation_ratio": _spread(measurements["localisation_ratio"].values),
+        "relative_se": _spread(se[known] / np.abs(llc[known])),
+    }
+
+
+def _spread(values: npt.ArrayLike) -> dict[str, Any]:
+    """Count, median, mean and range of the finite values; all but the count None where there are none."""
+    array = np.asarray(values, dtype=float).ravel()
+    finite = array[np.isfinite(array)]
+    if not finite.size:
+        return {"n": 0, "median": None, "mean": None, "range": None}
+    return {
+        "n": int(finite.size),
+        "median": float(np.median(finite)),
+        "mean": float(finite.mean()),
+        "range": [float(finite.min()), float(finite.max())],
+    }
+
+
+def _extreme(values: npt.NDArray[Any], which: Any) -> float | None:
+    finite = values[np.isfinite(values.astype(float))]
+    return float(which(finite)) if finite.size else None

@@ -1,0 +1,166 @@
+"""The public entry points: og.sample and og.estimate_llc, for any module, data and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from torch import Tensor, nn
+
+from ontogeny.estimators.llc import llc_from_draws
+from ontogeny.inputs.components import by_name
+from ontogeny.inputs.losses import Potential, undisturbed
+from ontogeny.sampling.run import Run, Settings
+
+LossFunction = Callable[[nn.Module, Any], Tensor]
+
+
+def sample(
+    model: nn.Module | Potential,
+    data: Any = None,
+    loss_fn: LossFunction | None = None,
+    components: Any = None,
+    n_beta: float | None = None,
+    localization: float | None = None,
+    step_size: float | None = None,
+    batch_size: int | None = None,
+    chains: int | None = None,
+    draws: int | None = None,
+    burn_in: int | None = None,
+    kernel: str | None = None,
+    target_se: float | None = None,
+    max_draws: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Draws from the local posterior π(w) ∝ exp(-nβ·L(w) - γ/2·‖w - w*‖²) around the model's weights w*.
+
+    The arguments are those of :func:`estimate_llc`.
+
+    Returns:
+        A Dataset with dims ``chain`` and ``draw`` (and ``component``, ``dataset`` when several were given): ``loss``
+        and ``loss_at_center``, both on the draw's own minibatch, before its update; ``virial`` (w - w*)·∇U,
+        ``distance_squared`` ‖w - w*‖², ``capped``; ``diverged`` by chain; settings as variables and in ``attrs``.
+        Burn-in is not in it. Where several runs went on for different numbers of draws, all go on to the longest.
+
+    Raises:
+        OntogenyError: one sentence on the argument at fault.
+    """
+    settings = Settings(
+        n_beta, localization, step_size, batch_size, chains, draws, burn_in, kernel, target_se, max_draws, seed, device
+    )
+    with undisturbed(model if isinstance(model, nn.Module) else None):
+        runs = _runs(model, data, loss_fn, components, settings)
+        for run in runs.values():
+            run.until_done(progress)
+        longest = max(run.draws for run in runs.values())
+        for run in runs.values():
+            run.extend(longest - run.draws)
+        return _combine({key: run.result() for key, run in runs.items()})
+
+
+def estimate_llc(
+    model: nn.Module | Potential,
+    data: Any = None,
+    loss_fn: LossFunction | None = None,
+    components: Any = None,
+    n_beta: float | None = None,
+    localization: float | None = None,
+    step_size: float | None = None,
+    batch_size: int | None = None,
+    chains: int | None = None,
+    draws: int | None = None,
+    burn_in: int | None = None,
+    kernel: str | None = None,
+    target_se: float | None = None,
+    max_draws: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Local learning coefficient λ̂(nβ, γ) = nβ·(E_π[L(w)] - L(w*)) with its standard error, tests and status.
+
+    π(w) ∝ exp(-nβ·L(w) - γ/2·‖w - w*‖²), L the mean loss over the n examples of ``data``, w* the model's weights.
+
+    Args:
+        model: any module at w*, never changed; or a :class:`Potential`, which takes the place of data and loss_fn.
+        data: a tensor, a tuple of tensors, a map-style dataset; a plain dict always means {name: data set}.
+        loss_fn: ``loss_fn(model, batch)`` -> one loss per example, ``(batch,)``, or position, ``(batch, positions)``.
+        components: None for all weights; a glob over parameter names, {parameter: mask}; a list, or {name: selection},
+            to refine by weights.
+        n_beta: nβ in 1/loss; by rule n/log n.
+        localization: γ in 1/weight²; by rule nβ·h_max/100.
+        step_size: ε in weight²; by rule 0.1/(nβ·h_max + γ).
+        batch_size: examples a step; by rule 256, or all n if fewer.
+        chains: by rule 16 below 10,000 sampled weights, 4 above.
+        draws: exactly so many a chain; None: until ``target_se`` or ``max_draws``.
+        burn_in: steps dropped at the start of each chain; by rule 3/(εγ).
+        kernel: "sgld".
+        target_se: relative standard error to reach, 0.02 where ``draws`` is None.
+        max_draws: gradient evaluations over all chains, burn-in counted; by rule 4 million below 10,000 sampled
+            weights, 20,000 above. Never a wall-clock limit.
+        seed: of all random streams; the global random state is neither read nor changed.
+        device: where to sample; None: where the model is.
+        progress: show a progress bar on a terminal.
+
+    Returns:
+        A Dataset: ``llc`` and ``llc_se`` (dimensionless; the error of λ̂(nβ, γ) for these n examples), ``r_hat``,
+        ``ess``, ``chains_lost``, ``n_beta``, ``localization``, ``step_size``, ``status``, ``regime`` and the
+        ``check_…`` values behind them (see :func:`describe_status`). ``component`` and ``dataset`` are dims when
+        several were given. ``attrs`` hold every setting, the seed and the version.
+
+    Raises:
+        OntogenyError: one sentence on the argument at fault.
+
+    Source: Lau et al., arXiv:2308.12108; refinements: Wang et al., arXiv:2410.02984.
+
+    >>> import torch
+    >>> well = Potential(lambda w: 0.5 * (w**2).sum(), torch.zeros(4))  # λ̂ = ½·4·nβ/(nβ + γ) = 1.98
+    >>> found = estimate_llc(well, n_beta=100.0, localization=1.0, progress=False)
+    >>> abs(float(found.llc) - 1.98) < 0.3, found.status.item()
+    (True, 'ok')
+    """
+    settings = Settings(
+        n_beta, localization, step_size, batch_size, chains, draws, burn_in, kernel, target_se, max_draws, seed, device
+    )
+    with undisturbed(model if isinstance(model, nn.Module) else None):
+        results = {}
+        for key, run in _runs(model, data, loss_fn, components, settings).items():
+            run.until_done(progress)
+            results[key] = llc_from_draws(run.result(), run.target_se)
+        return _combine(results)
+
+
+def _runs(
+    model: nn.Module | Potential, data: Any, loss_fn: LossFunction | None, components: Any, settings: Settings
+) -> dict[tuple[str | None, str | None], Run]:
+    """One run for every (component, data set), inputs checked; a name is None where only one was given."""
+    datasets: Mapping[Any, Any] = data if type(data) is dict else {None: data}
+    selections: Mapping[Any, Any] = by_name(components) or {None: components}
+    return {
+        (component, dataset): Run.prepare(model, values, loss_fn, selection, settings, (component, dataset))
+        for component, selection in selections.items()
+        for dataset, values in datasets.items()
+    }
+
+
+def _combine(results: dict[tuple[str | None, str | None], xr.Dataset]) -> xr.Dataset:
+    """Put the runs side by side along ``component`` and ``dataset`` where there are names, in the order given."""
+
+    def side_by_side(parts: dict[str | None, xr.Dataset], dim: str) -> xr.Dataset:
+        if list(parts) == [None]:
+            return parts[None]
+        index = pd.Index(list(parts), dtype=object, name=dim)
+        return xr.concat(list(parts.values()), index, combine_attrs="drop_conflicts")
+
+    components = dict.fromkeys(component for component, _ in results)
+    return side_by_side(
+        {
+            component: side_by_side({data: run for (c, data), run in results.items() if c == component}, "dataset")
+            for component in components
+        },
+        "component",
+    )

@@ -1,0 +1,120 @@
+"""How the loss and its gradient are computed for many chains at once: stacked, batched by vmap, or one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+
+from ontogeny.core.trees import tree_map
+from ontogeny.core.types import Batch, Loss, Params, StackedLoss
+
+Mode = Literal["stacked", "vmap", "serial"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss and gradient of every chain.
+
+    ``axis`` is where the chain axis of the parameters lies: last for ``stacked`` (chains innermost in memory), first
+    otherwise. ``losses(params, batch) -> (chains,)``; ``gradients(params, batch) -> (gradients, (chains,))``.
+    All three modes compute the same numbers to rounding.
+    """
+
+    mode: Mode
+    axis: int
+    losses: Callable[[Params, Batch], Tensor]
+    gradients: Callable[[Params, Batch], tuple[Params, Tensor]]
+
+
+def _stacked(loss: StackedLoss) -> Evaluation:
+    def losses(params: Params, batch: Batch) -> Tensor:
+        return loss.stacked(params, batch).mean(0)
+
+    def total(params: Params, batch: Batch) -> tuple[Tensor, Tensor]:
+        per_chain = losses(params, batch)
+        return per_chain.sum(), per_chain  # chains do not interact, so the sum's gradient is every chain's own
+
+    def gradients(params: Params, batch: Batch) -> tuple[Params, Tensor]:
+        gradient, (_, per_chain) = grad_and_value(total, has_aux=True)(params, batch)
+        return gradient, per_chain
+
+    return Evaluation("stacked", -1, losses, gradients)
+
+
+def _mean(loss: Loss) -> Callable[[Params, Batch], Tensor]:
+    def mean(params: Params, batch: Batch) -> Tensor:
+        return loss(params, batch).mean()
+
+    return mean
+
+
+def _vmapped(loss: Loss) -> Evaluation:
+    mean = _mean(loss)
+
+    def losses(params: Params, batch: Batch) -> Tensor:
+        return vmap(lambda p: mean(p, batch))(params)
+
+    def gradients(params: Params, batch: Batch) -> tuple[Params, Tensor]:
+        return vmap(lambda p: grad_and_value(mean)(p, batch))(params)
+
+    return Evaluation("vmap", 0, losses, gradients)
+
+
+def _serial(loss: Loss) -> Evaluation:
+    mean = _mean(loss)
+
+    def chains(params: Params) -> list[Params]:
+        count = next(iter(params.values())).shape[0]
+        return [{name: value[i] for name, value in params.items()} for i in range(count)]
+
+    def losses(params: Params, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            return torch.stack([mean(p, batch) for p in chains(params)])
+
+    def gradients(params: Params, batch: Batch) -> tuple[Params, Tensor]:
+        per_chain, values = [], []
+        for position in chains(params):
+            leaves = {name: value.detach().requires_grad_() for name, value in position.items()}
+            with torch.enable_grad():
+                value = mean(leaves, batch)
+                found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
+            per_chain.append(dict(zip(leaves, found, strict=True)))
+            values.append(value.detach())
+        return tree_map(lambda *g: torch.stack(g), *per_chain), torch.stack(values)
+
+    return Evaluation("serial", 0, losses, gradients)
+
+
+def evaluation(loss: Loss, mode: Mode) -> Evaluation:
+    """The evaluation of ``loss`` in the given mode."""
+    if mode == "stacked":
+        if not isinstance(loss, StackedLoss):
+            raise TypeError("mode 'stacked' needs a loss with a method `stacked`")
+        return _stacked(loss)
+    return _vmapped(loss) if mode == "vmap" else _serial(loss)
+
+
+def choose_mode(loss: Loss, center: Params, batch: Batch) -> Mode:
+    """Stacked where the loss offers it; else vmap where one trial works and agrees with a plain call; else serial.
+
+    ``center`` has a leading axis of centres. Models with data-dependent control flow, ``.item()`` or in-place
+    updates of unbatched tensors cannot be batched by ``torch.func.vmap``.
+    """
+    if isinstance(loss, StackedLoss):
+        return "stacked"
+    pair = {name: torch.stack([value[0], value[0]]) for name, value in center.items()}
+    try:
+        gradient, batched = _vmapped(loss).gradients(pair, batch)
+    except Exception:  # whatever a stranger's model raises inside vmap, it means the same: step chain by chain
+        return "serial"
+    reference, alone = _serial(loss).gradients(pair, batch)
+    agree = torch.allclose(batched, alone, rtol=1e-3) and all(
+        torch.allclose(gradient[name], reference[name], rtol=1e-2, atol=1e-3 * float(reference[name].abs().max()))
+        for name in gradient
+    )
+    return "vmap" if agree else "serial"

@@ -1,0 +1,77 @@
+"""Random numbers of the chains, drawn in fixed blocks from streams with names.
+
+The noise of a chain depends on (seed, its label, the step), its minibatches on (seed, the step) alone: neither on how
+many chains step together, nor on the order of work, nor on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ontogeny.core.rng import generator
+
+
+def block_length(dim: int) -> int:
+    """Steps drawn at once: fixed by the number of weights alone (about 32 k normals a chain, at most 1024 steps)."""
+    return max(1, min(1024, 2**15 // dim))
+
+
+class NoiseStream:
+    """Standard normals for many chains, step after step.
+
+    ``at(step)`` has shape ``(weights, chains)`` for chain axis -1 and ``(chains, weights)`` for axis 0.
+    """
+
+    def __init__(
+        self, seed: int, labels: Sequence[object], dim: int, axis: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._seed, self._labels, self._dim, self._axis = seed, list(labels), dim, axis
+        self._dtype, self._device = dtype, device
+        self._length = block_length(dim)
+        self._number, self._block = -1, torch.empty(0)
+
+    def at(self, step: int) -> Tensor:
+        """The normals of this step, for all chains."""
+        number, offset = divmod(step, self._length)
+        if number != self._number:
+            self._number, self._block = number, self._draw(number)
+        return self._block[offset]
+
+    def _draw(self, number: int) -> Tensor:
+        count = self._length * self._dim
+        rows = torch.empty(len(self._labels), count, dtype=self._dtype)
+        for row, label in zip(rows, self._labels, strict=True):
+            torch.randn(count, out=row, generator=generator(self._seed, "noise", label, number))
+        rows = rows.reshape(len(self._labels), self._length, self._dim)
+        order = (1, 2, 0) if self._axis == -1 else (1, 0, 2)
+        return rows.permute(order).contiguous().to(self._device)
+
+
+class MinibatchStream:
+    """Indices of the minibatch of each step, drawn independently with replacement and shared by all chains.
+
+    Independent draws, because cycling through an epoch in a fixed order correlates the batch with the state. A batch
+    of all n examples is the full batch, each example once.
+    """
+
+    def __init__(self, seed: int, examples: int, batch_size: int, length: int = 256) -> None:
+        self._seed, self._examples, self._batch_size, self._length = seed, examples, batch_size, length
+        self._number, self._block = -1, torch.empty(0)
+
+    def at(self, step: int) -> Tensor | None:
+        """Indices of shape ``(batch,)``; None stands for the whole data set."""
+        if self._batch_size >= self._examples:
+            return None
+        number, offset = divmod(step, self._length)
+        if number != self._number:
+            stream = generator(self._seed, "minibatch", number)
+            shape = (self._length, self._batch_size)
+            self._number, self._block = number, torch.randint(self._examples, shape, generator=stream)
+        return self._block[offset]
+
+
+BatchAt = Callable[[int], object]
+"""step -> batch; how the loop asks for data."""

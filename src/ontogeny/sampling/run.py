@@ -1,0 +1,274 @@
+"""One estimate's chains from start to end: settings completed, chains advanced until done, draws labelled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.progress import progress_bar
+from ontogeny.core.rng import generator
+from ontogeny.core.types import Loss, Params
+from ontogeny.core.version import __version__
+from ontogeny.estimators.llc import llc_from_draws
+from ontogeny.inputs.components import resolve
+from ontogeny.inputs.datasets import Examples, as_examples, check_batch_size
+from ontogeny.inputs.losses import ModuleLoss, Potential, check_loss
+from ontogeny.sampling.calibrate import SMALL_MODEL, calibrate, default_max_draws, default_n_beta
+from ontogeny.sampling.chains import Chains, Record, advance, compiler_available, start
+from ontogeny.sampling.draws import diverged, gradient_noise, label
+from ontogeny.sampling.evaluation import choose_mode
+from ontogeny.sampling.kernels import get_kernel
+from ontogeny.sampling.noise import MinibatchStream
+from ontogeny.sampling.posterior import LocalPosterior
+
+FIRST_DRAWS = 1000
+TARGET_SE = 0.02
+CHAINS_SMALL, CHAINS_LARGE = 16, 4
+"""A step of few weights costs the same for 16 chains as for 4."""
+DEFAULT_BATCH = 256
+CURVATURE_EXAMPLES = 1024
+NOISE_PAIRS = 16
+COMPILE_FROM = 20_000
+"""Steps of a small model from which compiling (about 5 s) pays."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller asked for; None: to be chosen by rule. Checked at construction."""
+
+    n_beta: float | None
+    localization: float | None
+    step_size: float | None
+    batch_size: int | None
+    chains: int | None
+    draws: int | None
+    burn_in: int | None
+    kernel: str | None
+    target_se: float | None
+    max_draws: int | None
+    seed: int
+    device: str | None
+
+    def __post_init__(self) -> None:
+        positive = ("n_beta", "step_size", "target_se", "chains", "draws", "batch_size", "max_draws")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None or field.name in ("kernel", "seed", "device"):
+                continue
+            good = value > 0 if field.name in positive else value >= 0
+            if not (good and math.isfinite(value)):
+                expected = "a positive number" if field.name in positive else "zero or a positive number"
+                raise OntogenyError(
+                    f"{field.name} must be {expected}, got {value}; leave it out to have it chosen by rule."
+                )
+        get_kernel(self.kernel or "sgld")
+
+
+class Run:
+    """The chains of one (component, data set); ``extend`` takes more draws, ``result`` labels those taken so far."""
+
+    def __init__(
+        self,
+        posterior: LocalPosterior,
+        chains: Chains,
+        batch_at: Callable[[int], Any],
+        batch_pair: Callable[[int], tuple[Any, Any]] | None,
+        step_size: Tensor,
+        h_max: float,
+        plan: dict[str, Any],
+    ) -> None:
+        self._posterior, self._chains, self._batch_at, self._batch_pair = posterior, chains, batch_at, batch_pair
+        self._step_size, self._h_max, self._plan = step_size, h_max, plan
+        self._records: list[Record] = []
+        self.target_se: float | None = plan["target_se"]
+
+    @classmethod
+    def prepare(
+        cls,
+        model: nn.Module | Potential,
+        data: Any,
+        loss_fn: Any,
+        selection: Any,
+        settings: Settings,
+        name: tuple[str | None, str | None],
+    ) -> Run:
+        """Check every input, choose what was left out, and put the chains on w*."""
+        loss: Loss
+        if isinstance(model, Potential):
+            loss, center, examples, masks = _of_potential(model, settings)
+        else:
+            loss, center, examples, masks = _of_module(model, data, loss_fn, selection, settings)
+        batch_size = settings.batch_size or min(DEFAULT_BATCH, examples.count)
+        check_batch_size(batch_size, examples.count)
+        if isinstance(loss, ModuleLoss):
+            check_loss(loss, examples.head(batch_size), batch_size)
+        dim = _dim(center, masks)
+        count = settings.chains or (CHAINS_SMALL if dim < SMALL_MODEL else CHAINS_LARGE)
+        max_draws = settings.max_draws or default_max_draws(dim)
+        stack = {key: value.unsqueeze(0) for key, value in center.items()}
+        probe = examples.head(min(batch_size, CURVATURE_EXAMPLES))
+        mode = choose_mode(loss, stack, probe)
+        found = calibrate(
+            loss,
+            center,
+            _curvature_batch(examples, settings.seed),
+            mode=mode,
+            masks=masks,
+            n_beta=settings.n_beta or default_n_beta(examples.count),
+            localization=settings.localization,
+            step_size=settings.step_size,
+            burn_in=settings.burn_in,
+            max_steps=max_draws // count,
+            seed=settings.seed,
+        )
+        posterior = LocalPosterior(loss, stack, torch.tensor([found.n_beta]), torch.tensor([found.localization]), masks)
+        step_size = torch.tensor([found.step_size], dtype=torch.float64)
+        planned = found.burn_in + (settings.draws or FIRST_DRAWS)
+        chains = start(
+            posterior,
+            get_kernel(settings.kernel or "sgld"),
+            step_size=step_size,
+            chains=count,
+            labels=[name],
+            seed=settings.seed,
+            mode=mode,
+            compile=mode != "serial" and planned >= COMPILE_FROM and dim < SMALL_MODEL and compiler_available(),
+        )
+        stream = MinibatchStream(settings.seed, examples.count, batch_size)
+        plan = (
+            asdict(settings)
+            | asdict(found)
+            | {
+                "batch_size": batch_size,
+                "chains": count,
+                "kernel": settings.kernel or "sgld",
+                "max_draws": max_draws,
+                "target_se": settings.target_se or (TARGET_SE if settings.draws is None else None),
+                "examples": examples.count,
+                "mode": mode,
+            }
+        )
+        full = batch_size >= examples.count
+        return cls(
+            posterior,
+            chains,
+            lambda step: examples.take(stream.at(step)),
+            None if full else _pairs(examples, batch_size, settings.seed),
+            step_size,
+            found.h_max,
+            plan,
+        )
+
+    @property
+    def draws(self) -> int:
+        """Draws a chain taken so far, burn-in not counted."""
+        return max(self._chains.next_step - int(self._plan["burn_in"]), 0)
+
+    def extend(self, draws: int, tick: Callable[[int], None] = lambda steps: None) -> None:
+        """Take so many more draws a chain, burn-in first where it was not taken yet, in pieces so that a bar moves."""
+        last = max(self._chains.next_step, self._plan["burn_in"]) + draws
+        piece = max((last - self._chains.next_step) // 100, 1)
+        while self._chains.next_step < last:
+            now = min(piece, last - self._chains.next_step)
+            self._records.append(advance(self._chains, self._batch_at, now))
+            tick(self._chains.next_step)
+
+    def until_done(self, progress: bool) -> None:
+        """Take the draws asked for, or go on until the target or the bound on gradient evaluations is met."""
+        wanted, burn_in = self._plan["draws"], self._plan["burn_in"]
+        most = wanted or max(self._plan["max_draws"] // self._plan["chains"] - burn_in, 1)
+        with progress_bar("sampling", burn_in + most, progress) as tick:
+            self.extend(wanted or min(FIRST_DRAWS, most), tick)
+            while wanted is None and self.draws < most and not self._target_met():
+                self.extend(min(self.draws, most - self.draws), tick)
+
+    def _target_met(self) -> bool:
+        found = llc_from_draws(self._labelled())
+        return bool(found["chains_lost"] > 0) or bool(found["llc_se"] <= (self.target_se or 0) * abs(found["llc"]))
+
+    def _labelled(self) -> xr.Dataset:
+        record = Record(*(torch.cat(parts) for parts in zip(*self._records, strict=True)))
+        self._records = [record]
+        posterior, burn_in = self._posterior, self._plan["burn_in"]
+        lost = diverged(record, posterior.n_beta, posterior.localization, posterior.dim, burn_in)
+        return label(record, posterior, self._step_size, self._plan["chains"], burn_in, lost).isel(center=0)
+
+    def result(self) -> xr.Dataset:
+        """The draws taken so far, with every setting in ``attrs``."""
+        out = self._labelled()
+        out["h_max"] = self._h_max
+        if self._batch_pair is not None:
+            out["gradient_noise"] = gradient_noise(
+                self._chains, self._posterior, self._batch_pair, self._plan["chains"], NOISE_PAIRS
+            )[0]
+        settings = {key: value for key, value in self._plan.items() if value is not None}
+        out.attrs |= settings | {"draws": self.draws, "ontogeny_version": __version__}
+        return out
+
+
+def _of_potential(model: Potential, settings: Settings) -> tuple[Potential, Params, Examples, None]:
+    if settings.n_beta is None:
+        raise OntogenyError("n_beta must be given for a Potential, which has no data set to take n from; got None.")
+    if settings.batch_size is not None:
+        raise OntogenyError(f"batch_size has no meaning for a Potential, which has no data; got {settings.batch_size}.")
+    dtype = torch.float64 if any(v.dtype == torch.float64 for v in model.center.values()) else torch.float32
+    problem = model.to(dtype, None if settings.device is None else torch.device(settings.device))
+    if not bool(problem(problem.center, None).isfinite().all()):
+        raise OntogenyError("model: the Potential must be finite at w_star; it is NaN or infinite there.")
+    return problem, problem.center, Examples(1, lambda _: None), None
+
+
+def _of_module(
+    model: nn.Module, data: Any, loss_fn: Any, selection: Any, settings: Settings
+) -> tuple[ModuleLoss, Params, Examples, Params | None]:
+    if not isinstance(model, nn.Module):
+        raise OntogenyError(f"model must be a torch.nn.Module or an og.Potential; got {type(model).__name__}.")
+    if data is None or loss_fn is None:
+        missing = "data" if data is None else "loss_fn"
+        raise OntogenyError(f"{missing} must be given with a torch.nn.Module; got None. Only a Potential does without.")
+    selected = resolve(model, selection)
+    for name in selected:
+        parameter = model.get_parameter(name)
+        if not parameter.requires_grad:
+            raise OntogenyError(
+                f"components: parameter {name!r} has requires_grad=False and expected is a trainable weight; "
+                "call requires_grad_(True) on it to sample it, or leave it out through components."
+            )
+    double = any(model.get_parameter(name).dtype == torch.float64 for name in selected)
+    dtype = torch.float64 if double else torch.float32
+    device = torch.device(settings.device) if settings.device else next(model.parameters()).device
+    loss = ModuleLoss(model, loss_fn, selected, dtype, device)
+    masks = None
+    if any(mask is not None for mask in selected.values()):
+        masks = {
+            name: torch.ones_like(loss.center[name]) if mask is None else mask.to(loss.center[name])
+            for name, mask in selected.items()
+        }
+    return loss, loss.center, as_examples(data, device, dtype), masks
+
+
+def _dim(center: Params, masks: Params | None) -> int:
+    return sum(int(masks[name].sum()) if masks else value.numel() for name, value in center.items())
+
+
+def _curvature_batch(examples: Examples, seed: int) -> Any:
+    if examples.count <= CURVATURE_EXAMPLES:
+        return examples.take(None)
+    stream = generator(seed, "curvature examples")
+    return examples.take(torch.randperm(examples.count, generator=stream)[:CURVATURE_EXAMPLES])
+
+
+def _pairs(examples: Examples, batch_size: int, seed: int) -> Callable[[int], tuple[Any, Any]]:
+    def pair(number: int) -> tuple[Any, Any]:
+        stream = generator(seed, "gradient noise", number)
+        first, second = (torch.randint(examples.count, (batch_size,), generator=stream) for _ in range(2))
+        return examples.take(first), examples.take(second)
+
+    return pair

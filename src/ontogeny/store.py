@@ -1,0 +1,116 @@
+"""Results on disk: one Zarr per chunk of work under its content key, and the study's own files, written atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ontogeny.core.errors import OntogenyError
+
+FORMAT = 1
+"""Part of every key: raised when the meaning of stored chunks changes."""
+
+
+def content_key(*parts: Any) -> str:
+    """A name made of everything a result depends on: settings (JSON-able) and arrays; 16 hexadecimal digits."""
+    digest = hashlib.sha256(f"format {FORMAT}".encode())
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(json.dumps(part, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+class Store:
+    """The folder of one study. A chunk is there whole or not at all; nothing of another study is ever overwritten.
+
+    Args:
+        folder: made if it does not exist.
+        identity: what the study is (name, preset, settings); the folder remembers it.
+
+    Raises:
+        OntogenyError: if the folder holds another study, or files that no study wrote.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        marker = folder / "study.json"
+        if folder.exists() and not folder.is_dir():
+            raise OntogenyError(f"out must be a folder; {folder} is a file. Name another one.")
+        if marker.exists():
+            held = json.loads(marker.read_text(encoding="utf-8"))
+            if held != json.loads(json.dumps(identity)):
+                raise OntogenyError(
+                    f"out: {folder} holds another study ({_what(held)}), and this one is {_what(identity)}; "
+                    "name another folder, or remove that one."
+                )
+        elif folder.exists() and any(folder.iterdir()):
+            raise OntogenyError(f"out: {folder} holds files that no study wrote; name an empty or a new folder.")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(marker, json.dumps(identity, indent=2, sort_keys=True))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / "chunks" / f"{key}.zarr"
+
+    def has(self, key: str) -> bool:
+        """Whether the chunk was committed."""
+        return self._path(key).exists()
+
+    def save(self, key: str, chunk: xr.Dataset) -> None:
+        """Commit a chunk: written under a temporary name, then renamed."""
+        write_zarr(self._path(key), {None: chunk})
+
+    def load(self, key: str) -> xr.Dataset:
+        """Read a committed chunk into memory."""
+        return read_zarr(self._path(key))
+
+
+def write_zarr(path: Path, groups: Mapping[str | None, xr.Dataset]) -> None:
+    """Write a root Dataset (key None) and named groups as one Zarr, then put it in place of whatever was there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    for mode, (group, dataset) in zip(["w", *"a" * (len(groups) - 1)], groups.items(), strict=True):
+        plain = dataset.assign({k: v.astype(str) for k, v in dataset.data_vars.items() if v.dtype == object})
+        plain.to_zarr(temporary, group=group, mode=mode, consolidated=False)
+    if path.exists():
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old)
+    else:
+        temporary.rename(path)
+
+
+def read_zarr(path: Path, group: str | None = None) -> xr.Dataset:
+    """Read one group of a Zarr into memory.
+
+    Raises:
+        OntogenyError: if there is none.
+    """
+    if not path.exists():
+        raise OntogenyError(f"{path} does not exist; run the study first.")
+    with xr.open_zarr(path, group=group, consolidated=False) as stored:
+        return stored.load()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _what(identity: Mapping[str, Any]) -> str:
+    return ", ".join(str(identity[key]) for key in ("study", "preset") if key in identity) or "an unknown one"
