@@ -6,11 +6,11 @@ PATH is a Python that has the peer (`pip install devinterp==1.3.2` in an environ
 
 - chain-steps per second: the peer (one thread, with the usual loader and with one that fetches a batch at once), ours
   eager, ours compiled, and the ratios; start-up and compilation are left out on both sides;
-- time to a standard error of 2 % of λ̂, found as the spread of the estimates over seeds at increasing draws, and beside
-  it what each side claims for itself;
+- time to a standard error of 2 % of λ̂, found as the spread of the estimates over seeds at increasing draws, beside
+  what each side claims for itself, and one call of `og.estimate_llc`;
 - with --study, the whole study against the time that the peer would need for the same chain-steps.
 
-Both sides sample the same weights on the same data with the same nβ, γ, ε and burn-in; that λ̂ agrees is checked.
+Both sides sample the same weights on the same data with the study's nβ, γ, ε and burn-in; that λ̂ agrees is checked.
 """
 
 from __future__ import annotations
@@ -24,77 +24,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ontogeny.sampling.chains import Chains
+from superposition_ours import (
+    TARGET,
+    Problem,
+    Settings,
+    canonical,
+    ours_chain_steps_per_second,
+    ours_estimates,
+    ours_public_call,
+)
 
 PEER = Path(__file__).with_name("peer_devinterp.py")
-FEATURES, SPARSITY, DECAY, EXAMPLES = 6, 0.7, 0.9, 10_000
-TARGET = 0.02  # relative standard error
 LEVELS = (250, 500, 1000, 2000, 4000, 8000, 16000)  # draws a chain at which the spread over seeds is looked at
-
-
-class Problem(NamedTuple):
-    """A trained toy model and its data set."""
-
-    weight: np.ndarray  # (2, features)
-    bias: np.ndarray  # (features,)
-    importance: np.ndarray  # (features,)
-    x: np.ndarray  # (examples, features)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What both sides sample; the names are those of the peer's file."""
-
-    n_beta: float
-    localization: float
-    step_size: float
-    burn_in: int
-    batch_size: int = 300
-
-
-def trained_problem(seed: int = 0, steps: int = 6000) -> Problem:
-    """Train one model (Adam 1e-3, batch 1024, initial scale 0.1) and draw 10,000 examples for the estimate."""
-    import torch
-
-    from ontogeny.core.rng import generator
-    from ontogeny.inputs.superposition import SuperpositionLoss, importances, sparse_features
-
-    importance = importances(FEATURES, DECAY).float()
-    loss, stream = SuperpositionLoss(importance), generator(seed, "benchmark", "training")
-    params = {
-        "weight": (0.1 * torch.randn(2, FEATURES, generator=stream)).requires_grad_(),
-        "bias": torch.zeros(FEATURES, requires_grad=True),
-    }
-    adam = torch.optim.Adam(params.values(), lr=1e-3)
-    for _ in range(steps):
-        adam.zero_grad()
-        loss(params, sparse_features((1024, FEATURES), SPARSITY, stream)).mean().backward()
-        adam.step()
-    x = sparse_features((EXAMPLES, FEATURES), SPARSITY, generator(seed, "benchmark", "data"))
-    weight, bias = (params[name].detach().numpy() for name in ("weight", "bias"))
-    return Problem(weight, bias, importance.numpy(), x.numpy())
-
-
-def chosen_settings(problem: Problem, n_beta: float = 1000.0, condition: float = 100.0) -> Settings:
-    """γ = nβ·h_max/condition, ε = 0.2/(nβ·h_max + γ), burn-in 3/(εγ) steps (the slow mode's time), thrice e-folded."""
-    import torch
-
-    from ontogeny.inputs.superposition import SuperpositionLoss
-    from ontogeny.operators.hessian import dense_hessian
-
-    center = {"weight": torch.tensor(problem.weight)[None], "bias": torch.tensor(problem.bias)[None]}
-    loss = SuperpositionLoss(torch.tensor(problem.importance))
-    h_max = float(torch.linalg.eigvalsh(dense_hessian(loss, center, torch.tensor(problem.x))).max())
-    gamma = n_beta * h_max / condition
-    epsilon = 0.2 / (n_beta * h_max + gamma)
-    return Settings(n_beta, gamma, epsilon, burn_in=math.ceil(3 / (epsilon * gamma)))
 
 
 # --- the peer, in its own interpreter ---------------------------------------------------------------------------------
@@ -122,91 +69,7 @@ def peer_estimates(python: str, problem: Problem, settings: dict[str, Any], seed
     return np.array([run["llc_per_chain"] for run in found["runs"]])
 
 
-# --- ours -------------------------------------------------------------------------------------------------------------
-
-
-def _start(problem: Problem, settings: Settings, chains: int, compiled: bool, seed: int) -> tuple[Chains, Any]:
-    import torch
-
-    from ontogeny.inputs.superposition import SuperpositionLoss
-    from ontogeny.sampling import chains as loop
-    from ontogeny.sampling.kernels import get_kernel
-    from ontogeny.sampling.noise import MinibatchStream
-    from ontogeny.sampling.posterior import LocalPosterior
-
-    x = torch.tensor(problem.x)
-    batches = MinibatchStream(seed, len(x), settings.batch_size)
-    posterior = LocalPosterior(
-        SuperpositionLoss(torch.tensor(problem.importance)),
-        {"weight": torch.tensor(problem.weight)[None], "bias": torch.tensor(problem.bias)[None]},
-        torch.tensor([settings.n_beta]),
-        torch.tensor([settings.localization]),
-    )
-    run = loop.start(
-        posterior,
-        get_kernel("sgld"),
-        step_size=torch.tensor([settings.step_size]),
-        chains=chains,
-        labels=["benchmark"],
-        seed=seed,
-        mode="stacked",
-        compile=compiled,
-    )
-    return run, lambda step: x[batches.at(step)]
-
-
-def ours_chain_steps_per_second(problem: Problem, settings: Settings, chains: int, compiled: bool) -> float:
-    """Chain-steps per second of the batched loop, baseline and diagnostics included, at this many chains.
-
-    The slope within one block of noise (compilation and the first steps left out) plus a block's share of drawing it.
-    """
-    import torch
-
-    from ontogeny.sampling.chains import advance
-    from ontogeny.sampling.noise import NoiseStream, block_length
-
-    dim = problem.weight.size + problem.bias.size
-    names = [("benchmark", chain) for chain in range(chains)]
-    begin = time.perf_counter()
-    NoiseStream(0, names, dim, -1, torch.float32, torch.device("cpu")).at(0)
-    noise = (time.perf_counter() - begin) / block_length(dim)
-
-    run, batch_at = _start(problem, settings, chains, compiled, seed=0)
-    advance(run, batch_at, 3)
-    begin = time.perf_counter()
-    advance(run, batch_at, 5)
-    steps = int(min(max(2.0 / ((time.perf_counter() - begin) / 5), 10), 300))  # about two seconds
-    seconds = []
-    for _ in range(3):
-        if run.next_step + steps > block_length(dim):
-            break
-        begin = time.perf_counter()
-        advance(run, batch_at, steps)
-        seconds.append((time.perf_counter() - begin) / steps)
-    return chains / (min(seconds) + noise)
-
-
-def ours_estimates(
-    problem: Problem, settings: Settings, chains: int, compiled: bool, seeds: int, levels: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Our λ̂ and reported standard error, each (seeds, levels), and the seconds of a step of the whole program."""
-    from ontogeny.estimators.uncertainty import standard_error
-    from ontogeny.sampling.chains import advance
-
-    llc, claimed = np.empty((seeds, len(levels))), np.empty((seeds, len(levels)))
-    seconds = []
-    for seed in range(seeds):
-        run, batch_at = _start(problem, settings, chains, compiled, seed)
-        advance(run, batch_at, 3)
-        begin = time.perf_counter()
-        advance(run, batch_at, settings.burn_in - 3)
-        record = advance(run, batch_at, max(levels))
-        seconds.append((time.perf_counter() - begin) / (settings.burn_in - 3 + max(levels)))
-        excess = settings.n_beta * (record.loss.double() - record.loss_at_center.double()).numpy().T  # (chains, draws)
-        for i, draws in enumerate(levels):
-            llc[seed, i] = excess[:, :draws].mean()
-            claimed[seed, i] = standard_error(excess[:, :draws])
-    return llc, claimed, min(seconds)
+# --- time to a standard error -----------------------------------------------------------------------------------------
 
 
 class TimeToError(NamedTuple):
@@ -220,6 +83,7 @@ class TimeToError(NamedTuple):
     draws_claimed: float | None  # a chain, by the side's own standard error; None where it reports none
     seconds: float | None
     spread: list[float]  # relative, at each level
+    spread_over_claim: float | None  # at the last level, how honest the side's own standard error is
     levels: list[int]
     note: str
 
@@ -252,6 +116,7 @@ def ours_time_to_se(
         own,
         None if draws is None else (settings.burn_in + draws) * per_step,
         spread.tolist(),
+        float(llc[:, -1].std(ddof=1) / np.sqrt((claimed[:, -1] ** 2).mean())),
         list(levels),
         "" if draws is None or min(levels) <= draws <= max(levels) else "draws lie outside the levels looked at",
     )
@@ -276,6 +141,7 @@ def peer_time_to_se(
         None,
         None if draws is None else chains * (settings.burn_in + draws) / rate,
         spread.tolist(),
+        None,
         list(levels),
         f"at {levels[-1]} draws it reports llc/std {own:.2f}, its estimates spread by {means[:, -1].std(ddof=1):.2f}",
     )
@@ -302,7 +168,8 @@ def study_seconds(preset: str) -> tuple[float, int]:
 def _show(entry: TimeToError) -> None:
     steps = "the spread does not fall" if entry.draws is None else f"{entry.draws:.0f} draws a chain"
     cost = "never" if entry.seconds is None else f"{entry.seconds:.2f} s"
-    claim = "" if entry.draws_claimed is None else f"; by its own s.e. {entry.draws_claimed:.0f} draws"
+    claim = "" if entry.draws_claimed is None else f"; by its own s.e. {entry.draws_claimed:.0f}"
+    claim += "" if entry.spread_over_claim is None else f", spread {entry.spread_over_claim:.2f} × its own s.e."
     print(f"  {entry.who}, {entry.chains} chains: λ̂ {entry.llc:.3f} ± {entry.llc_se:.3f}; {cost} ({steps}{claim})")
     if entry.note:
         print(f"    {entry.note}")
@@ -313,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Chain-steps per second and time to 2 % against devinterp 1.3.2.")
     parser.add_argument("--peer-python", required=True, help="a Python that has devinterp 1.3.2")
     parser.add_argument("--threads", type=int, default=1, help="threads of ours; the peer has one")
-    parser.add_argument("--chains", type=int, nargs="+", default=[256, 512, 1024, 4096], help="sizes tried for ours")
+    parser.add_argument("--chains", type=int, nargs="+", default=[128, 320, 1024, 4096], help="sizes tried for ours")
     parser.add_argument("--seeds", type=int, default=8, help="seeds over which estimates spread")
     parser.add_argument("--rates-only", action="store_true", help="leave out the time to 2 %%")
     parser.add_argument("--study", metavar="PRESET", help="also run the whole study with this preset")
@@ -325,8 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     from ontogeny.sampling.chains import compiler_available
 
     torch.set_num_threads(args.threads)
-    problem = trained_problem()
-    settings = chosen_settings(problem)
+    problem, settings = canonical()
     out: dict[str, Any] = {"settings": asdict(settings), "threads": args.threads, "torch": torch.__version__}
     print(f"settings: {asdict(settings)}; torch {torch.__version__}, {args.threads} thread(s) for ours, 1 for the peer")
 
@@ -365,6 +231,9 @@ def main(argv: list[str] | None = None) -> int:
         ]
         for entry in entries:
             _show(entry)
+        public = out["estimate_llc"] = ours_public_call(problem, settings)
+        print("  og.estimate_llc from start to end, {chains} chains × {draws} draws: ".format(**public), end="")
+        print("λ̂ {llc:.3f} ± {llc_se:.3f} ({status}), {seconds:.2f} s".format(**public))
         four, full = entries[0], entries[2]
         if four.draws is not None and full.seconds is not None:
             many = four.chains * (settings.burn_in + four.draws) / max(ours.values())

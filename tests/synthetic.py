@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-RANK_JUMP, PLATEAU = 2.0, 1.8
+SOME = [0, 1, 2, 5, 7, 8, 12, 15]
+"""Of the twenty default seeds, some of every class; 2, 7, 12 and 15 jump."""
 
 
 def train(seeds: int, steps: int, every: int, *, features: int = 6, sparsity: float = 0.7, seed0: int = 3):
@@ -114,11 +115,11 @@ def study(seeds: int = 20, steps: int = 1500, checkpoints: int = 40, every: int 
 
 def settings(seeds: int, steps: int) -> dict[str, Any]:
     """The settings a study stores as attributes."""
-    return {
-        "preset": "quick", "n_features": 6, "sparsity": 0.7, "importance_decay": 0.9, "init_scale": 0.1, "learning_rate": 6.0 / steps,
-        "train_steps": steps, "train_batch": 64, "dataset_size": 4096, "seed0": 0, "n_beta": 100.0, "localization": 1.0,
-        "step_size": 1e-3, "kernel": "sgld", "chains": 4, "draws": 500, "burn_in": 200, "batch_size": 300, "ontogeny_version": "0.1.0",
-    }  # fmt: skip
+    training = {"n_features": 6, "sparsity": 0.7, "importance_decay": 0.9, "init_scale": 0.1, "train_steps": steps}
+    training |= {"learning_rate": 6.0 / steps, "train_batch": 64, "dataset_size": 4096, "seed0": 0}
+    sampling = {"n_beta": 100.0, "localization": 1.0, "step_size": 1e-3, "kernel": "sgld", "batch_size": 300}
+    sampling |= {"chains": 4, "draws": 500, "burn_in": 200}
+    return {"preset": "quick", "seeds": seeds, **training, **sampling, "ontogeny_version": "0.1.0"}
 
 
 def _checkpoints(rank: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -151,18 +152,26 @@ def analysed(measurements: xr.Dataset, trajectory: xr.Dataset) -> dict[str, xr.D
         "emergence": emerged,
         "relation": analysis.emergence_against_jump(emerged, inflection, margin=3 * fits["width"]),
         "tests": tests,
+        "association": analysis.associations(
+            measurements["llc"], {k: measurements[k] for k in ("effective_rank", "loss", "features_represented")}
+        ),
         "fractions": analysis.class_fractions(kinds["kind"], analysis.CLASSES),
     }
 
 
-def write(path, seeds: int = 20, **sizes):
-    """Write the report of a synthetic study to `path`; returns the summary."""
-    from ontogeny.report.superposition import write_superposition_report
-    from ontogeny.report.superposition_summary import summarise
+def some(checkpoints: int = 24) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return a study of the seeds in SOME only."""
+    measurements, trajectory = study(checkpoints=checkpoints)
+    return measurements.sel(seed=SOME), trajectory.sel(seed=SOME)
 
-    measurements, trajectory = study(seeds, **sizes)
+
+def write(path, measurements: xr.Dataset, trajectory: xr.Dataset):
+    """Write the report of a synthetic study to `path`; returns the summary."""
+    from ontogeny.report.superposition import summarise, write_superposition_report
+
     said = analysed(measurements, trajectory)
+    association = said.pop("association")
     summary = summarise(measurements, **said)
-    said.pop("relation")
-    write_superposition_report(path, measurements, trajectory, summary, **said)
+    del said["relation"]
+    write_superposition_report(path, measurements, trajectory, summary, association=association, **said)
     return summary

@@ -82,8 +82,8 @@ def write_zarr(path: Path, groups: Mapping[str | None, xr.Dataset]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     for mode, (group, dataset) in zip(["w", *"a" * (len(groups) - 1)], groups.items(), strict=True):
-        plain = dataset.assign({k: v.astype(str) for k, v in dataset.data_vars.items() if v.dtype == object})
-        plain.to_zarr(temporary, group=group, mode=mode, consolidated=False)
+        texts = {k: v.astype(object) for k, v in dataset.data_vars.items() if v.dtype.kind in "OUT"}
+        dataset.assign(texts).to_zarr(temporary, group=group, mode=mode, consolidated=False)
     if path.exists():
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         path.rename(old)
@@ -102,7 +102,9 @@ def read_zarr(path: Path, group: str | None = None) -> xr.Dataset:
     if not path.exists():
         raise OntogenyError(f"{path} does not exist; run the study first.")
     with xr.open_zarr(path, group=group, consolidated=False) as stored:
-        return stored.load()
+        loaded = stored.load().drop_encoding()  # else a word longer than those stored before would be cut off
+    words = {name: values.astype(object) for name, values in loaded.data_vars.items() if values.dtype.kind == "T"}
+    return loaded.assign(words)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ontogeny.analysis import (
     CLASSES,
     CutSettings,
@@ -34,7 +35,7 @@ def measured(seed, n=6):
     )
 
 
-def tested(llc, jumps):
+def run_test(llc, jumps):
     return cut_point_test(llc, jumps, rng=np.random.default_rng(0), llc_se=0.1 + 0 * llc, settings=QUICK)
 
 
@@ -42,7 +43,7 @@ def tested(llc, jumps):
 @given(seed=st.integers(0, 10**6), shift=st.floats(-1e3, 1e3))
 def test_a_constant_added_to_the_llc_changes_no_difference_and_no_p(seed, shift):
     llc, jumps = measured(seed)
-    before, after = tested(llc, jumps), tested(llc + shift, jumps)
+    before, after = run_test(llc, jumps), run_test(llc + shift, jumps)
     for name in ("difference", "p_value", "p_two_sided", "cohen_d", "sampler_share", "detectable_difference"):
         np.testing.assert_allclose(after[name], before[name], rtol=1e-6, atol=1e-8)
 
@@ -51,7 +52,7 @@ def test_a_constant_added_to_the_llc_changes_no_difference_and_no_p(seed, shift)
 @given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
 def test_the_unit_of_the_llc_changes_no_p_and_no_effect_size(seed, scale):
     llc, jumps = measured(seed)
-    before, after = tested(llc, jumps), tested(llc * scale, jumps)
+    before, after = run_test(llc, jumps), run_test(llc * scale, jumps)
     for name in ("z", "p_value", "cohen_d", "detectable_z"):
         np.testing.assert_allclose(after[name], before[name], rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(after.difference, scale * before.difference, rtol=1e-6, atol=1e-8 * scale)
@@ -61,8 +62,8 @@ def test_the_unit_of_the_llc_changes_no_p_and_no_effect_size(seed, scale):
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(6)))
 def test_the_order_of_seeds_and_dims_changes_nothing(seed, order):
     llc, jumps = measured(seed)
-    xr.testing.assert_identical(tested(llc, jumps), tested(llc.isel(seed=order), jumps.isel(seed=order)))
-    xr.testing.assert_identical(tested(llc, jumps), tested(llc.transpose(), jumps.isel(seed=order)))
+    xr.testing.assert_identical(run_test(llc, jumps), run_test(llc.isel(seed=order), jumps.isel(seed=order)))
+    xr.testing.assert_identical(run_test(llc, jumps), run_test(llc.transpose(), jumps.isel(seed=order)))
     loss = llc**2
     first = associations(llc, {"loss": loss})
     second = associations(llc.isel(seed=order), {"loss": loss.isel(seed=order)}).sel(seed=first.seed)
@@ -75,7 +76,7 @@ def test_the_order_of_seeds_and_dims_changes_nothing(seed, order):
 def test_seeds_that_do_not_jump_do_not_matter(seed):
     llc, jumps = measured(seed)
     kept = np.isfinite(jumps.values)
-    xr.testing.assert_identical(tested(llc, jumps), tested(llc.isel(seed=kept), jumps.isel(seed=kept)))
+    xr.testing.assert_identical(run_test(llc, jumps), run_test(llc.isel(seed=kept), jumps.isel(seed=kept)))
 
 
 @few

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import spearmanr
+
 from ontogeny.analysis.association import associations
 from ontogeny.core.errors import OntogenyError
-from scipy.stats import spearmanr
 
 STEP = np.geomspace(10, 6000, 80)
 
@@ -64,7 +65,7 @@ def test_undefined_correlations_are_nan_and_counted(planted):
 
 def test_lost_checkpoints_are_left_out_and_counted(planted):
     llc, indicators = planted
-    result = associations(llc.where(llc.seed != 0).fillna(np.nan), indicators)
+    result = associations(llc.where(llc.seed != 0), indicators)
     assert (result.points.sel(seed=0) == 0).all() and result.rho.sel(seed=0).isnull().all()
     assert (result.seeds.sel(indicator="trend_only") == 7).all()
 
@@ -77,7 +78,7 @@ def test_a_single_seed_has_a_mean_without_an_interval(planted):
 
 
 def test_errors_name_the_argument(planted):
-    llc, indicators = planted
+    llc, _ = planted
     with pytest.raises(OntogenyError, match="indicators must name at least one variable"):
         associations(llc, {})
     with pytest.raises(OntogenyError, match="must not contain 'log_step'"):

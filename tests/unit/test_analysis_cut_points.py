@@ -1,10 +1,13 @@
-"""The cut-point test: exact weights, uniform p-values under the null, planted elevations found, and the trap of a rising curve."""
+"""The cut-point test: exact weights, uniform p under the null, planted elevations, and the trap of a rising curve."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.integrate import quad
+from scipy.stats import kstest
+
 from ontogeny.analysis.cut_points import (
     STATISTICS,
     VARIANTS,
@@ -18,8 +21,6 @@ from ontogeny.analysis.cut_points import (
     summarise,
 )
 from ontogeny.core.errors import OntogenyError
-from scipy.integrate import quad
-from scipy.stats import kstest
 
 STEP = np.linspace(0.0, 6000.0, 61)
 QUICK = CutSettings(permutations=199, cuts=120)
@@ -103,15 +104,17 @@ def test_a_bump_at_the_jump_is_found_by_every_variant():
 def test_a_lasting_step_up_is_found_by_rise_and_absorbed_by_the_isotonic_trend():
     rng = np.random.default_rng(7)
     jumps = rng.uniform(1000, 5000, 8)
-    llc = labelled(np.where(STEP > jumps[:, None], 2.0, 1.0) + 0.02 * rng.normal(size=(8, len(STEP))))
-    p = cut_point_test(llc, at(jumps), rng=rng).p_value
-    assert float(p.sel(variant="plain", statistic="rise")) < 0.001
-    assert float(p.sel(variant="same_third", statistic="rise")) < 0.001
-    assert float(p.sel(variant="detrended", statistic="rise")) > 0.05  # the documented price of this trend
+    llc = labelled(np.where(jumps[:, None] < STEP, 2.0, 1.0) + 0.02 * rng.normal(size=(8, len(STEP))))
+    result = cut_point_test(llc, at(jumps), rng=rng)
+    rise = result.sel(statistic="rise")
+    assert float(rise.p_value.sel(variant="plain")) < 0.001 and float(rise.p_value.sel(variant="same_third")) < 0.001
+    # the documented price of this trend: what is left is of the size of the noise, 0.02, where the step is 1
+    assert np.abs(result.mean_difference.sel(variant="detrended")).max() < 0.02
+    assert float(rise.mean_difference.sel(variant="plain")) > 0.5
 
 
 def test_a_merely_rising_llc_passes_the_plain_test_and_not_the_others():
-    """The trap: late jumps on a curve that grows anyway. 40 repetitions; more than 6 of 40 at 5 % has probability 0.3 %."""
+    """The trap: late jumps on a curve that grows anyway. More than 6 of 40 at 5 % has probability 0.3 %."""
     rng, reps = np.random.default_rng(8), 40
     rejected = dict.fromkeys(VARIANTS, 0)
     for _ in range(reps):
@@ -151,6 +154,32 @@ def test_the_sampler_accounts_for_all_the_error_when_it_makes_all_the_noise():
         np.testing.assert_allclose(share, 1.0, atol=5 * np.sqrt(2 / n))
     half = cut_point_test(llc, at(rng.uniform(LOW, HIGH, n)), rng=rng, settings=QUICK)
     assert half.sampler_se.isnull().all() and np.isfinite(half.p_value).all()  # without errors given, none are claimed
+
+
+def test_the_sampler_error_is_the_exact_propagation_of_the_checkpoints_errors():
+    rng = np.random.default_rng(11)
+    y, se, jumps = (
+        np.log1p(STEP / 500) + rng.normal(size=(1, len(STEP))),
+        rng.uniform(0.1, 1, (1, len(STEP))),
+        at([2345.0]),
+    )
+    run = lambda values: cut_point_test(labelled(values), jumps, rng=rng, llc_se=labelled(se), settings=QUICK)  # noqa: E731
+    slopes = [(run(y + 1e-6 * e).difference - run(y - 1e-6 * e).difference) / 2e-6 for e in np.eye(len(STEP))]
+    expected = np.sqrt(sum((slope * s) ** 2 for slope, s in zip(slopes, se[0], strict=True)))
+    np.testing.assert_allclose(run(y).sampler_se, expected.isel(seed=0), rtol=1e-6)
+
+
+def test_p_counts_the_permutations_at_least_as_large():
+    rng = np.random.default_rng(12)
+    seeds = [SeedCuts(float(v), rng.integers(-3, 4, 20).astype(float), 0.1) for v in (3, 1, 2)]
+    draws = rng.integers(20, size=(3, 199))
+    settings = CutSettings(permutations=199, cuts=20)
+    permuted = np.mean([s.random[d] for s, d in zip(seeds, draws, strict=True)], axis=0)
+    count = int((permuted > 2 - 1e-9).sum())  # whole numbers: ties occur, and count
+    assert int((permuted > 2 + 1e-9).sum()) < count
+    cell = summarise(seeds, draws, settings)
+    assert cell["p_value"] == (1 + count) / 200
+    assert cell["p_two_sided"] == 2 * (1 + count) / 200
 
 
 def test_the_detectable_effect_of_a_normal_null_is_known_and_has_its_power():
@@ -228,7 +257,7 @@ def test_errors_name_the_argument():
         cut_point_test(llc, jumps.isel(seed=[0, 1]), rng=rng)
     with pytest.raises(OntogenyError, match="llc_se must have the same seeds, checkpoints and steps as llc"):
         cut_point_test(llc, jumps, rng=rng, llc_se=llc.isel(checkpoint=slice(3, None)))
-    with pytest.raises(OntogenyError, match="window must be a fraction of training between 0 and 0.5; got 300"):
+    with pytest.raises(OntogenyError, match=r"window must be a fraction of training between 0 and 0.5; got 300"):
         CutSettings(window=300)
     with pytest.raises(OntogenyError, match="permutations must be at least 19 and cuts at least 10; got 5 and 400"):
         CutSettings(permutations=5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+
 from ontogeny.analysis.emergence import emergence_against_jump, feature_emergence
 from ontogeny.core.errors import OntogenyError
 
@@ -66,7 +67,7 @@ def test_errors_name_the_argument():
         feature_emergence(good.isel(feature=0))
     with pytest.raises(OntogenyError, match="feature_norm must be finite at every step"):
         feature_emergence(good.where(good.step != 500))
-    with pytest.raises(OntogenyError, match="0 < hysteresis < crossing < 1 is needed; got hysteresis 0.6"):
+    with pytest.raises(OntogenyError, match=r"0 < hysteresis < crossing < 1 is needed; got hysteresis 0.6"):
         feature_emergence(good, hysteresis=0.6)
     with pytest.raises(OntogenyError, match="represented_above must be a positive norm"):
         feature_emergence(good, represented_above=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+
 from ontogeny.analysis.sigmoid import sigmoid
 from ontogeny.analysis.trajectories import CLASSES, TrajectoryThresholds, classify_trajectories
 from ontogeny.core.errors import OntogenyError
@@ -19,7 +20,8 @@ def trajectories(*values):
 
 def piecewise(*points):
     """Linear through (step, rank) points."""
-    return np.interp(STEP, *zip(*points, strict=True))
+    steps, ranks = np.transpose(points)
+    return np.interp(STEP, steps, ranks)
 
 
 KINDS = {
@@ -60,7 +62,7 @@ def test_a_short_peak_before_the_plateau_is_no_reversal():
 
 @pytest.mark.parametrize(("plateau", "kind"), [(440.0, "plateau_then_jump"), (400.0, "early_rise")])
 def test_the_plateau_must_last_its_fraction_of_training(plateau, kind):
-    rank = np.where(STEP < 1000, 1.6, np.where(STEP <= 1000 + plateau, 1.8, 2.0))  # 0.07·6000 = 420 steps
+    rank = np.where(STEP < 1000, 1.6, np.where(1000 + plateau >= STEP, 1.8, 2.0))  # 0.07·6000 = 420 steps
     result = classify_trajectories(trajectories(rank), start=0.0)
     assert str(result.kind[0].values) == kind and float(result.plateau_steps[0]) == plateau
 
@@ -97,7 +99,7 @@ def test_errors_name_the_argument():
         classify_trajectories(rank, start=9000.0)
     with pytest.raises(OntogenyError, match="effective_rank must have the dims"):
         classify_trajectories(rank.rename(time="draw"), start=400.0)
-    with pytest.raises(OntogenyError, match="the plateau's band must end below jump_level; got 1.9 and 1.85"):
+    with pytest.raises(OntogenyError, match=r"the plateau's band must end below jump_level; got 1.9 and 1.85"):
         TrajectoryThresholds(jump_level=1.85)
     with pytest.raises(OntogenyError, match="fall_tolerance of the thresholds must be positive"):
         TrajectoryThresholds(fall_tolerance=0)

@@ -17,9 +17,11 @@ Three variants, because any rising curve passes the plain test when jumps come l
 - plain: admissible are all cuts with a whole window on both sides.
 - detrended: the same, after the isotonic (least-squares increasing) regression of the LLC on log step is taken out.
   Isotonic regression knows the order of the points only, so log step and step give the same trend. It absorbs a
-  lasting rise at the jump as well: a step up that stays leaves nothing to find, in level or rise, and only a bump (up,
-  then down) remains visible. A detrended null result therefore speaks against "elevated at the jump", not against
-  "steps up at the jump": for that, read rise in plain and same_third.
+  lasting rise at the jump as well: of a step up that stays there is left, in level and rise, only a remnant of the
+  size of the noise (within a pooled block the residuals fall from start to end, so that rise can even be significant
+  there, while its size says nothing); a bump, up and then down, stays visible. A detrended null result therefore
+  speaks against "elevated at the jump", not against "steps up at the jump": for that, read rise in plain and
+  same_third.
 - same_third: admissible are cuts in the same third of training, [0, T/3), [T/3, 2T/3) or [2T/3, T], as the inflection.
   A trend within a third still counts where jumps come late within their thirds.
 
@@ -30,7 +32,7 @@ statistic must hold, which needs no correction; to pick the best cell would.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -76,13 +78,15 @@ class CutSettings:
 class SeedCuts(NamedTuple):
     """One seed in one cell: the statistic at the inflection and at the admissible cuts (cuts,), LLC less `offset`.
 
-    `sampler_se` is the standard error that the checkpoints' own errors give to observed − mean of random.
+    `scale` is the largest LLC less `offset`, against which rounding is told; `sampler_se` the standard error that the
+    checkpoints' own errors give to observed − mean of random.
     """
 
     observed: float
     random: Array
     sampler_se: float
     offset: float = 0.0
+    scale: float = 0.0
 
 
 def cut_point_test(
@@ -145,12 +149,12 @@ def cut_point_test(
 
 
 def summarise(
-    seeds: list[SeedCuts | None], draws: npt.NDArray[np.int64], settings: CutSettings
+    seeds: Sequence[SeedCuts | None], draws: npt.NDArray[np.int64], settings: CutSettings
 ) -> dict[str, float | int | str]:
     """One cell of the table; draws: (seed, permutation), indices of random cuts. Keys as in `cut_point_test`."""
     entered = [(s, d) for s, d in zip(seeds, draws, strict=True) if s is not None]
     differences = np.array([s.observed - s.random.mean() for s, _ in entered])
-    spreads = np.array([_spread(s.random) for s, _ in entered])
+    spreads = np.array([_spread(s) for s, _ in entered])
     mean, z = t_interval(differences), t_interval(differences / spreads)
     cell: dict[str, float | int | str] = {
         "seeds": len(entered),
@@ -174,13 +178,13 @@ def summarise(
     if cell["status"] == "ok":
         null = np.stack([(s.random - s.random.mean())[d] for s, d in entered]).mean(0)
         observed = differences.mean()
-        slack = 1e-9 * max(abs(observed), float(np.abs(null).max()))  # rounding must not decide a tie
+        slack = 1e-10 * max(s.scale for s, _ in entered)  # rounding must not decide a tie
         above = (1 + int((null >= observed - slack).sum())) / (1 + len(null))
         below = (1 + int((null <= observed + slack).sum())) / (1 + len(null))
         cell["p_value"], cell["p_two_sided"] = above, min(1.0, 2 * min(above, below))
         cell["detectable_difference"] = detectable_effect(null, settings.alpha, settings.power)
         if np.isfinite(spreads).all():
-            in_z = np.stack([((s.random - s.random.mean()) / _spread(s.random))[d] for s, d in entered]).mean(0)
+            in_z = np.stack([((s.random - s.random.mean()) / _spread(s))[d] for s, d in entered]).mean(0)
             cell["detectable_z"] = detectable_effect(in_z, settings.alpha, settings.power)
     return cell
 
@@ -259,13 +263,14 @@ def _seed_cuts(
     carried = weights[-1] - weights[:-1].mean(0)
     offset = float(values[0])  # without it, adding a constant to the LLC would move the result by rounding
     values = values - offset
+    scale = float(np.abs(values).max())
     if variant == "detrended":
         values, pooled = isotonic_residual(values)
         carried = carried - carried @ pooled
     if variant == "detrended" or statistic == "rise":
         offset = 0.0
     result = weights @ values
-    return SeedCuts(float(result[-1]), result[:-1], float(np.sqrt((carried**2 * errors**2).sum())), offset)
+    return SeedCuts(float(result[-1]), result[:-1], float(np.sqrt((carried**2 * errors**2).sum())), offset, scale)
 
 
 def _integral_weights(steps: Array, upper: Array) -> Array:
@@ -279,10 +284,10 @@ def _integral_weights(steps: Array, upper: Array) -> Array:
     return weights
 
 
-def _spread(values: Array) -> float:
+def _spread(one: SeedCuts) -> float:
     """Return the standard deviation over the cuts, NaN where it is rounding only: a z there would mean nothing."""
-    sd = float(values.std())
-    return sd if sd > 1e-12 * float(np.abs(values).max()) else math.nan
+    sd = float(one.random.std())
+    return sd if sd > 1e-10 * one.scale else math.nan
 
 
 COLUMNS = {
@@ -321,7 +326,7 @@ def _by_seed(cells: dict[tuple[str, str], list[SeedCuts | None]], n: int) -> dic
             if s is not None:
                 centre = s.random.mean()
                 difference = s.observed - centre
-                row = (difference, difference / _spread(s.random), s.observed + s.offset, centre + s.offset)
+                row = (difference, difference / _spread(s), s.observed + s.offset, centre + s.offset)
                 values[:, VARIANTS.index(variant), STATISTICS.index(statistic), i] = row
     words = (
         ("difference", "statistic at the inflection minus its mean over random cuts", "LLC"),
@@ -335,7 +340,7 @@ def _by_seed(cells: dict[tuple[str, str], list[SeedCuts | None]], n: int) -> dic
 
 def _status(entered: int, jumping: int) -> tuple[str, str]:
     out = (
-        f" ({jumping - entered} more could not enter: no room, or fewer than {MIN_CHECKPOINTS} checkpoints, around the inflection)"
+        f" ({jumping - entered} more could not enter: fewer than {MIN_CHECKPOINTS} checkpoints or no window fit there)"
         if jumping > entered
         else ""
     )
@@ -343,5 +348,6 @@ def _status(entered: int, jumping: int) -> tuple[str, str]:
         return "no_seeds", f"No seed with a jump entered the test{out}, so that there is nothing to compare."
     if entered < MIN_SEEDS:
         seeds = "1 seed" if entered == 1 else f"{entered} seeds"
-        return "too_few_seeds", f"Only {seeds} with a jump entered the test{out}; a p-value needs at least {MIN_SEEDS}."
+        need = f"a p-value needs at least {MIN_SEEDS}"
+        return "too_few_seeds", f"Only {seeds} with a jump entered the test{out}; {need}."
     return "ok", f"{entered} seeds with a jump entered the test{out}."

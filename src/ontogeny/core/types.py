@@ -21,6 +21,10 @@ class Loss(Protocol):
         """Return one loss per example, shape ``(batch,)``."""
         ...
 
+    def __hash__(self) -> int:
+        """Compiled programs are kept by loss."""
+        ...
+
 
 @runtime_checkable
 class StackedLoss(Loss, Protocol):

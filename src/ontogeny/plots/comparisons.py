@@ -1,11 +1,11 @@
-"""Seeds compared: how many belong to each class, when features emerge against when the rank jumps, null distributions."""
+"""Seeds compared: shares of classes, features' emergence against the rank's jump, LLC at jumps against random cuts."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.plots import theme
@@ -21,6 +21,7 @@ def class_fractions(fractions: xr.Dataset) -> go.Figure:
     table = fractions.isel(kind=slice(None, None, -1))
     value, low, high = (table[k].values.astype(float) for k in ("fraction", "low", "high"))
     count, n = [int(c) for c in table["count"].values], int(fractions.attrs["seeds"])
+    level = f"{100 * float(fractions.attrs['level']):g} %"
     made = theme.figure(52 * len(kinds) + 110, showlegend=False)
     made.add_trace(
         go.Bar(
@@ -40,7 +41,7 @@ def class_fractions(fractions: xr.Dataset) -> go.Figure:
             },
             customdata=theme.cells(count, low, high),
             hovertemplate=f"%{{y}}: %{{customdata[0]}} of {n} seeds<br>fraction %{{x:.3f}}, "
-            f"{float(fractions.attrs['level']):.0%} interval %{{customdata[1]:.3f}} to %{{customdata[2]:.3f}}<extra></extra>",
+            f"{level} interval %{{customdata[1]:.3f}} to %{{customdata[2]:.3f}}<extra></extra>",
         )
     )
     for k, right, c in zip(kinds, high, count, strict=True):
@@ -157,7 +158,7 @@ def cut_point_differences(tests: xr.Dataset) -> go.Figure:
 
 
 def null_distribution(
-    null: Sequence[float], observed: float, *, label: str, p: float = math.nan, unit: str = "LLC units"
+    null: ArrayLike, observed: float, *, label: str, p: float = math.nan, unit: str = "LLC units"
 ) -> go.Figure:
     """Histogram of a permutation test's statistic under random cuts, with the observed value as a line.
 

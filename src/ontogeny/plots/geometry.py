@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ontogeny.plots import theme
 
 LABEL_DISTANCE, LABELLED_ABOVE = 0.09, 0.1
-FRAMES, FRAMES_OF_ALL = 121, 12_000
+FRAMES, FRAMES_OF_ALL = 121, 6_000
 POINTS_OF_A_CURVE = 120
 
 
@@ -35,10 +35,10 @@ class Animation:
 
 
 def polytope(trajectory: xr.Dataset, *, threshold: float = 0.5, start: str = "") -> Animation:
-    """The columns of W of one seed drawn in the plane along training: an option a seed, a frame a step.
+    """Draw the columns of W of one seed in the plane along training: an option a seed, a frame a step.
 
     trajectory: `weight` (seed, time, hidden, feature) with two hidden dimensions, `step` (time,). The polygon joins, in
-    order of angle, the features of norm above `threshold`. start: the seed shown first, as a word; the first one otherwise.
+    order of angle, the features of norm above `threshold`. start: the seed shown first, as a word; else the first one.
     """
     weight, frames = _frames(trajectory)
     seeds, times, _, n = weight.shape
@@ -105,7 +105,7 @@ def polytope(trajectory: xr.Dataset, *, threshold: float = 0.5, start: str = "")
 
 
 def gallery(trajectory: xr.Dataset, classes: xr.DataArray) -> Animation:
-    """All seeds' feature vectors at the same step, a cell each with its unit circle; a frame a step.
+    """Draw all seeds' feature vectors at the same step, a cell each with its unit circle; a frame a step.
 
     trajectory as in `polytope`; classes: one word a seed, which colours the cell's label. Cells lie on one pair of axes
     with equal aspect, 2·reach apart, so that six traces, one a feature, carry any number of seeds.
@@ -123,7 +123,7 @@ def gallery(trajectory: xr.Dataset, classes: xr.DataArray) -> Animation:
     lines = np.stack([base, tips, gap], axis=-1)
     points = lines.transpose(0, 1, 3, 2, 4).reshape(times, 2, n, 3 * seeds)
     flat = points.reshape(times, 2, -1)
-    made = theme.figure(min(175, 1000 // columns) * rows + 80, **theme.legend_above())
+    made = theme.figure(min(175, 1000 // columns) * rows + 60, **theme.legend_above())
     names = [int(s) for s in trajectory["seed"].values]
     made.add_trace(_circles(where))
     for j in range(n):
@@ -151,9 +151,10 @@ def gallery(trajectory: xr.Dataset, classes: xr.DataArray) -> Animation:
             y=y + 0.48 * pitch,
             xanchor="left",
             yanchor="top",
-            text=f"<b>{seed}</b> {theme.class_name(name)}" if columns <= 6 else f"<b>{seed}</b>",
+            text=f"<b>{seed}</b> {theme.SHORT_CLASS_NAMES.get(name, name)}" if columns <= 6 else f"<b>{seed}</b>",
             font={"size": 11, "color": theme.class_colour(name)},
         )
+    made.update_layout(margin={"b": 8})
     hidden = {"visible": False, "constrain": "domain"}
     made.update_xaxes(range=[-pitch / 2, (columns - 0.5) * pitch], **hidden)
     made.update_yaxes(range=[-(rows - 0.5) * pitch, pitch / 2], scaleanchor="x", **hidden)
@@ -164,13 +165,16 @@ def gallery(trajectory: xr.Dataset, classes: xr.DataArray) -> Animation:
 
 
 def cosines(trajectory: xr.Dataset, seed: int, *, threshold: float = 0.3, inflection: float = math.nan) -> go.Figure:
-    """Cosine similarity of every pair of one seed's feature vectors over training step.
+    """Draw the cosine similarity of every pair of one seed's feature vectors over training step.
 
     The direction of a tiny vector is noise: a pair is faint while the smaller norm is below `threshold`, and not drawn
-    while it is below a third of that. Colour is the pair's lower feature, dash its higher one. trajectory as in `polytope`.
+    while it is below a third of that. Colour is the pair's lower feature, dash its higher one. trajectory: as in
+    `polytope`.
     """
     run = trajectory.sel(seed=seed)
-    run = run.isel(time=theme.thin(run.sizes["time"], POINTS_OF_A_CURVE))
+    run = run.isel(
+        time=theme.thin(run.sizes["time"], theme.points_a_curve(trajectory.sizes["seed"], POINTS_OF_A_CURVE))
+    )
     step, weight = run["step"].values, run["weight"].transpose("time", "hidden", "feature").values
     norm = np.linalg.norm(weight, axis=1)
     unit = weight / np.maximum(norm, 1e-12)[:, None]
@@ -184,20 +188,19 @@ def cosines(trajectory: xr.Dataset, seed: int, *, threshold: float = 0.3, inflec
         look = {"color": theme.feature_colour(i), "dash": theme.DASHES[j % len(theme.DASHES)]}
         for part, alpha, width in ((strong, 1.0, 1.8), (some & ~strong, 0.3, 1.2)):
             keep = _with_neighbours(part) & some
-            x, y, small = _gapped(step, cosine, smaller, keep)
+            x, y = _gapped(step, cosine, keep)
             made.add_trace(
                 go.Scatter(
                     x=x,
                     y=y,
-                    customdata=small,
                     mode="lines",
                     line=look | {"width": width},
                     opacity=alpha,
                     name=f"{i} · {j}",
                     legendgroup=f"{i}{j}",
                     showlegend=alpha == 1.0,
-                    hovertemplate=f"seed {seed}, features {i} and {j}<br>step %{{x:,.0f}}<br>cosine %{{y:.3f}}<br>"
-                    "smaller norm %{customdata:.3f}<extra></extra>",
+                    hovertemplate=f"seed {seed}, features {i} and {j}<br>step %{{x:,.0f}}<br>"
+                    "cosine %{y:.3f}<extra></extra>",
                 )
             )
     if math.isfinite(inflection):
@@ -232,7 +235,7 @@ def _hull(weight: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
 
 
 def _circles(centres: list[tuple[float, float]]) -> go.Scatter:
-    """Unit circles, so that norms can be read off."""
+    """Draw unit circles, so that norms can be read off."""
     angle = np.linspace(0, 2 * np.pi, 49)
     x = np.concatenate([[*(cx + np.cos(angle)), np.nan] for cx, _ in centres])
     y = np.concatenate([[*(cy + np.sin(angle)), np.nan] for _, cy in centres])
@@ -250,12 +253,12 @@ def _with_neighbours(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _gapped(
-    step: NDArray[np.generic], cosine: NDArray[np.float64], small: NDArray[np.float64], keep: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """The kept points only, with a gap between runs: no bytes are spent on what is not drawn."""
-    columns: list[list[float]] = [[], [], []]
+    step: NDArray[np.generic], cosine: NDArray[np.float64], keep: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the kept points only, with a gap between runs: no bytes are spent on what is not drawn."""
+    x: list[float] = []
+    y: list[float] = []
     for part in theme.runs(keep):
-        for column, values in zip(columns, (step, cosine, small), strict=True):
-            column += [*values[part].astype(float), math.nan]
-    x, y, norm = (theme.compact(c) for c in columns)
-    return x, y, norm
+        x += [*step[part].astype(float), float(step[part][-1])]
+        y += [*cosine[part], math.nan]
+    return theme.whole(x), theme.compact(y)

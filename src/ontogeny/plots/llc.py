@@ -1,4 +1,4 @@
-"""The local learning coefficient over training: one seed with its errors, all seeds, and all jumps laid over each other."""
+"""The local learning coefficient over training: one seed with its errors, all seeds, all jumps over each other."""
 
 import math
 
@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 import xarray as xr
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
-from scipy import stats
 
+from ontogeny.analysis import t_interval
 from ontogeny.plots import theme
 
 COLOUR, RANK_COLOUR = "#0072b2", "#a94a00"
@@ -17,20 +17,20 @@ COLOUR, RANK_COLOUR = "#0072b2", "#a94a00"
 def llc_over_rank(
     measurements: xr.Dataset, trajectory: xr.Dataset, seed: int, *, inflection: float = math.nan
 ) -> go.Figure:
-    """λ̂ ± 1.96 s.e. of one seed over training step, with its effective rank on a second axis.
+    """Draw λ̂ ± 1.96 s.e. of one seed over training step, with its effective rank on a second axis.
 
     measurements: `llc`, `llc_se`, `status`, `regime`, `r_hat`, `ess`, `chains_lost` (seed, checkpoint) with coordinate
-    `step`; trajectory: `effective_rank` (seed, time). A status other than "ok" has its own symbol; a checkpoint without a
-    value (NaN) is a cross on the axis, and neither line nor band is drawn across it.
+    `step`; trajectory: `effective_rank` (seed, time). A status other than "ok" has its own symbol; a checkpoint without
+    a value (NaN) is a cross on the axis, and neither line nor band is drawn across it.
     """
     made = make_subplots(specs=[[{"secondary_y": True}]])
     made.update_layout(template=theme.template(), height=520, uirevision="keep", **theme.legend_above(2))
     made.update_layout(margin={"r": 64})
     run = trajectory.sel(seed=seed)
-    run = run.isel(time=theme.thin(run.sizes["time"], 240))
+    run = run.isel(time=theme.thin(run.sizes["time"], theme.points_a_curve(trajectory.sizes["seed"], 240)))
     made.add_trace(
         go.Scatter(
-            x=theme.compact(run["step"].values),
+            x=theme.whole(run["step"].values),
             y=theme.compact(run["effective_rank"].values),
             mode="lines",
             line={"color": RANK_COLOUR, "width": 1.6},
@@ -44,7 +44,15 @@ def llc_over_rank(
     made.add_trace(theme.band(step, llc - 1.96 * se, llc + 1.96 * se, COLOUR, name="±1.96 s.e.", showlegend=True))
     line = {"color": COLOUR, "width": 1.5}
     made.add_trace(
-        go.Scatter(x=step, y=llc, mode="lines", line=line, hoverinfo="skip", showlegend=False, connectgaps=False)
+        go.Scatter(
+            x=theme.whole(step),
+            y=theme.compact(llc),
+            mode="lines",
+            line=line,
+            hoverinfo="skip",
+            showlegend=False,
+            connectgaps=False,
+        )
     )
     for trace in _status_markers(one, seed):
         made.add_trace(trace)
@@ -65,7 +73,7 @@ def llc_over_rank(
 
 
 def _status_markers(one: xr.Dataset, seed: int) -> list[go.Scatter]:
-    """A trace a status; checkpoints without a value as crosses under the lowest finite bound."""
+    """Make a trace a status; checkpoints without a value as crosses under the lowest finite bound."""
     words = one["status"].values.astype(str)
     step, llc, se = (np.asarray(one[k].values, dtype=float) for k in ("step", "llc", "llc_se"))
     finite = np.isfinite(llc)
@@ -87,8 +95,8 @@ def _status_markers(one: xr.Dataset, seed: int) -> list[go.Scatter]:
         at = finite & (words == word)
         traces.append(
             go.Scatter(
-                x=step[at],
-                y=llc[at],
+                x=theme.whole(step[at]),
+                y=theme.compact(llc[at]),
                 mode="markers",
                 marker={
                     "symbol": theme.STATUS_SYMBOLS.get(word, "hexagon-open"),
@@ -98,7 +106,8 @@ def _status_markers(one: xr.Dataset, seed: int) -> list[go.Scatter]:
                 },
                 customdata=[row for row, here in zip(about, at, strict=True) if here],
                 name=f"λ̂, status {theme.status_name(word)}",
-                hovertemplate=f"seed {seed}<br>step %{{x:,.0f}}<br>λ̂ = %{{y:.3f}} ± %{{customdata[0]:.3f}} (s.e.)<br>{health}",
+                hovertemplate=f"seed {seed}<br>step %{{x:,.0f}}<br>λ̂ = %{{y:.3f}} ± %{{customdata[0]:.3f}} (s.e.)<br>"
+                + health,
             )
         )
     if not finite.all():
@@ -110,14 +119,15 @@ def _status_markers(one: xr.Dataset, seed: int) -> list[go.Scatter]:
                 marker={"symbol": "x", "size": 8, "color": "#b3261e"},
                 customdata=[row for row, here in zip(about, ~finite, strict=True) if here],
                 name="no value",
-                hovertemplate=f"seed {seed}<br>step %{{x:,.0f}}<br>no value: %{{customdata[1]}}, %{{customdata[5]}} chains lost<extra></extra>",
+                hovertemplate=f"seed {seed}<br>step %{{x:,.0f}}<br>no value: %{{customdata[1]}}, "
+                "%{customdata[5]} chains lost<extra></extra>",
             )
         )
     return traces
 
 
 def llc_all_seeds(measurements: xr.Dataset, classes: xr.DataArray) -> go.Figure:
-    """λ̂ of every seed over training step, a line a seed coloured by class; a line stops where a value is missing."""
+    """Draw λ̂ of every seed over training step, a line a seed coloured by class; it stops where a value is missing."""
     made = theme.figure(460, **theme.legend_above())
     seen: set[str] = set()
     for seed in (int(s) for s in measurements["seed"].values):
@@ -125,7 +135,7 @@ def llc_all_seeds(measurements: xr.Dataset, classes: xr.DataArray) -> go.Figure:
         step, llc, se = (np.asarray(one[k].values, dtype=float) for k in ("step", "llc", "llc_se"))
         made.add_trace(
             go.Scatter(
-                x=theme.compact(step),
+                x=theme.whole(step),
                 y=theme.compact(llc),
                 mode="lines+markers",
                 marker={"size": 3},
@@ -136,8 +146,8 @@ def llc_all_seeds(measurements: xr.Dataset, classes: xr.DataArray) -> go.Figure:
                 showlegend=name not in seen,
                 name=theme.class_name(name),
                 customdata=theme.cells(se, [theme.status_name(str(w)) for w in one["status"].values]),
-                hovertemplate=f"seed {seed} ({theme.class_name(name)})<br>step %{{x:,.0f}}<br>λ̂ = %{{y:.3f}} ± %{{customdata[0]:.3f}} (s.e.)"
-                "<br>status: %{customdata[1]}<extra></extra>",
+                hovertemplate=f"seed {seed} ({theme.class_name(name)})<br>step %{{x:,.0f}}<br>"
+                "λ̂ = %{y:.3f} ± %{customdata[0]:.3f} (s.e.)<br>status: %{customdata[1]}<extra></extra>",
             )
         )
         seen.add(name)
@@ -147,11 +157,11 @@ def llc_all_seeds(measurements: xr.Dataset, classes: xr.DataArray) -> go.Figure:
 
 
 def aligned_at_jump(measurements: xr.Dataset, inflection: xr.DataArray) -> go.Figure:
-    """λ̂ and effective rank of the jumping seeds over steps since their own inflection, with mean ± 95 % t interval.
+    """Draw λ̂ and effective rank of the jumping seeds over steps since their inflection, with mean ± 95 % t interval.
 
-    measurements: (seed, checkpoint); inflection: (seed,), in steps, NaN for a seed that does not jump. The mean is taken,
-    where two seeds or more have a value, over the part of training that every jumping seed's checkpoints span; between
-    two neighbouring checkpoints a seed is interpolated linearly, and not across a missing value.
+    measurements: (seed, checkpoint); inflection: (seed,), in steps, NaN for a seed that does not jump. The mean is
+    taken where two seeds or more have a value, over the part of training that every jumping seed's checkpoints span;
+    between two neighbouring checkpoints a seed is interpolated linearly, and not across a missing value.
     """
     made = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.6, 0.4])
     made.update_layout(template=theme.template(), height=600, uirevision="keep", **theme.legend_above())
@@ -199,7 +209,10 @@ def _aligned_row(
             col=1,
         )
     grid = np.linspace(*common_stretch(since), 121)
-    mean, half, count = mean_and_interval(np.stack([np.interp(grid, t, v) for t, v in zip(since, values, strict=True)]))
+    curves = np.stack([np.interp(grid, t, v) for t, v in zip(since, values, strict=True)])
+    intervals = [t_interval(column) for column in curves.T]
+    mean = np.array([i.mean if i.n > 1 else math.nan for i in intervals])
+    half = np.array([i.high - i.mean for i in intervals])
     made.add_trace(
         theme.band(
             grid, mean - half, mean + half, colour, name="95 % t interval", legendgroup="interval", showlegend=row == 1
@@ -214,9 +227,9 @@ def _aligned_row(
             mode="lines",
             line={"color": colour, "width": 2.4},
             name=f"mean {label}",
-            customdata=theme.cells(theme.compact(half), count),
-            hovertemplate=f"%{{x:+,.0f}} steps<br>mean {label} %{{y:.3f}} ± %{{customdata[0]:.3f}}<br>(95 % t interval, %{{customdata[1]}} seeds)"
-            "<extra></extra>",
+            customdata=theme.cells(theme.compact(half), [i.n for i in intervals]),
+            hovertemplate=f"%{{x:+,.0f}} steps<br>mean {label} %{{y:.3f}} ± %{{customdata[0]:.3f}}<br>"
+            "(95 % t interval, %{customdata[1]} seeds)<extra></extra>",
         ),
         row=row,
         col=1,
@@ -224,22 +237,5 @@ def _aligned_row(
 
 
 def common_stretch(since: NDArray[np.float64]) -> tuple[float, float]:
-    """First and last step (relative to the inflection) that the checkpoints of every seed span; since: (seed, checkpoint)."""
+    """Return first and last step since the inflection that all seeds' checkpoints span; since: (seed, checkpoint)."""
     return float(since.min(axis=1).max()), float(since.max(axis=1).min())
-
-
-def mean_and_interval(
-    values: NDArray[np.float64], level: float = 0.95
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int_]]:
-    """Mean over the first axis, half-width of its Student-t interval, and how many finite values went in.
-
-    values: (seed, point), NaN where a seed has none. With fewer than two values mean and half-width are NaN.
-    """
-    finite = np.isfinite(values)
-    count = finite.sum(0)
-    enough = count >= 2
-    n = np.where(enough, count, 2)
-    mean = np.where(finite, values, 0).sum(0) / n
-    spread = np.sqrt((np.where(finite, values - mean, 0) ** 2).sum(0) / (n - 1))
-    half = stats.t.ppf(0.5 + level / 2, n - 1) * spread / np.sqrt(n)
-    return np.where(enough, mean, np.nan), np.where(enough, half, np.nan), count

@@ -14,7 +14,7 @@ INK, MUTED, GRID = "#1f2430", "#5b6270", "#e6e8ec"
 
 # Okabe & Ito (2008), without its yellow, which is unreadable on white; black comes last.
 FEATURE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a8447f", "#b87900", "#2e93c9", "#000000", "#7a7f87")
-DASHES = ("longdashdot", "solid", "dash", "dot", "dashdot", "longdash")
+DASHES = ("longdashdot", "solid", "dash", "dot", "dashdot", "12px,3px,2px,3px,2px,3px")
 
 CLASS_COLOURS = {
     "plateau_then_jump": "#0072b2",
@@ -28,6 +28,7 @@ CLASS_NAMES = {
     "stuck": "stuck",
     "non_monotonic": "non-monotonic",
 }
+SHORT_CLASS_NAMES = CLASS_NAMES | {"plateau_then_jump": "plateau → jump"}
 STATUS_SYMBOLS = {
     "ok": "circle",
     "target_not_met": "circle-open",
@@ -42,22 +43,22 @@ RANK_RANGE = (0.97, 2.06)
 
 
 def feature_colour(index: int) -> str:
-    """The colour of feature `index`, the same in every figure; repeats after eight."""
+    """Return the colour of feature `index`, the same in every figure; repeats after eight."""
     return FEATURE_COLOURS[index % len(FEATURE_COLOURS)]
 
 
 def class_colour(name: str) -> str:
-    """The colour of a trajectory class; grey for a name not known here."""
+    """Return the colour of a trajectory class; grey for a name not known here."""
     return CLASS_COLOURS.get(name, "#7a7f87")
 
 
 def class_name(name: str) -> str:
-    """A trajectory class in plain words; an unknown name with its underscores replaced."""
+    """Return a trajectory class in plain words; an unknown name with its underscores replaced."""
     return CLASS_NAMES.get(name, name.replace("_", " "))
 
 
 def status_name(word: str) -> str:
-    """A status or regime word as shown to readers: underscores become spaces."""
+    """Return a status or regime word as readers see it: underscores become spaces."""
     return word.replace("_", " ")
 
 
@@ -72,7 +73,7 @@ def fade(colour: str, alpha: float) -> str:
 
 
 def template() -> go.layout.Template:
-    """The look of every figure: white ground, light grid, readable type, hover box in plain colours."""
+    """Make the look of every figure: white ground, light grid, readable type, hover box in plain colours."""
     axis = {
         "gridcolor": GRID,
         "linecolor": "#9aa1ad",
@@ -106,7 +107,7 @@ def template() -> go.layout.Template:
 
 
 def figure(height: int, **layout: object) -> go.Figure:
-    """An empty figure in the common look, `height` pixels high, its width that of the page."""
+    """Make an empty figure in the common look, `height` pixels high, its width that of the page."""
     made = go.Figure()
     made.update_layout(template=template(), height=height, uirevision="keep", **layout)
     return made
@@ -121,7 +122,7 @@ def legend_above(rows: int = 1) -> dict[str, object]:
 
 
 def round_ticks(low: float, high: float, at_most: int = 4) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten from `low` on that stop short of `high`, so that neighbours' labels keep apart.
+    """Choose round ticks from `low` on that stop short of `high`, so that the labels of neighbouring panels keep apart.
 
     >>> round_ticks(0, 1500)
     [0.0, 500.0, 1000.0]
@@ -134,7 +135,7 @@ def round_ticks(low: float, high: float, at_most: int = 4) -> list[float]:
 
 
 def log_ticks(values: ArrayLike) -> list[float]:
-    """1, 2 and 5 times every power of ten within the range of the positive `values`, for a logarithmic axis."""
+    """Choose 1, 2 and 5 times every power of ten within the range of the positive `values`, for a logarithmic axis."""
     array = np.asarray(values, dtype=float)
     array = array[np.isfinite(array) & (array > 0)]
     if not array.size:
@@ -145,7 +146,7 @@ def log_ticks(values: ArrayLike) -> list[float]:
 
 
 def thin(count: int, at_most: int) -> NDArray[np.intp]:
-    """Indices of at most `at_most` of `count` points, evenly spread, first and last included."""
+    """Choose indices of at most `at_most` of `count` points, evenly spread, first and last included."""
     if at_most < 2:
         raise OntogenyError(f"at_most must be 2 or more to keep the first and the last point; got {at_most}.")
     if count <= at_most:
@@ -154,7 +155,7 @@ def thin(count: int, at_most: int) -> NDArray[np.intp]:
 
 
 def runs(good: ArrayLike) -> list[slice]:
-    """Slices of consecutive true entries of the 1-d array `good`.
+    """Find the slices of consecutive true entries of the 1-d array `good`.
 
     >>> runs([True, True, False, True])
     [slice(0, 2, None), slice(3, 4, None)]
@@ -165,7 +166,7 @@ def runs(good: ArrayLike) -> list[slice]:
 
 
 def band(x: ArrayLike, low: ArrayLike, high: ArrayLike, colour: str, **trace: object) -> go.Scatter:
-    """A shaded band between `low` and `high` over `x` (1-d, same length), broken wherever a bound is not finite.
+    """Shade a band between `low` and `high` over `x` (1-d, same length), broken wherever a bound is not finite.
 
     One closed polygon a run of finite points, so nothing is drawn across a missing value.
     """
@@ -200,7 +201,17 @@ def compact(values: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32)
 
 
+def whole(steps: ArrayLike) -> NDArray[np.int64]:
+    """Training steps as integers, which plotly stores in two bytes each where they fit."""
+    return np.asarray(np.round(np.asarray(steps, dtype=float)), dtype=np.int64)
+
+
 def cells(*columns: Sequence[object] | NDArray[np.generic]) -> list[list[object]]:
-    """Columns put side by side as rows for a hover template's customdata, numpy scalars made plain."""
+    """Put columns side by side as rows for a hover template's customdata: plain values, floats to five digits."""
     plain = [np.asarray(c).tolist() if isinstance(c, np.ndarray) else list(c) for c in columns]
-    return [list(row) for row in zip(*plain, strict=True)]
+    return [[float(f"{v:.5g}") if isinstance(v, float) else v for v in row] for row in zip(*plain, strict=True)]
+
+
+def points_a_curve(seeds: int, at_most: int) -> int:
+    """Thin curves that are drawn for every seed more where there are many seeds, so that the page stays small."""
+    return at_most if seeds <= 40 else max(60, at_most // 2)

@@ -15,10 +15,10 @@ POINTS_A_SEED = 160
 
 
 def seed_grid(trajectory: xr.Dataset, fits: xr.Dataset, classes: xr.DataArray, *, columns: int = 5) -> go.Figure:
-    """Small multiples of effective rank over training step, one panel a seed, all with the same axes.
+    """Draw small multiples of effective rank over training step, one panel a seed, all with the same axes.
 
     trajectory: `effective_rank` (seed, time) with coordinate `step` (time,). fits: what
-    `ontogeny.analysis.sigmoid.fit_sigmoids` returns; each curve is drawn over the stretch it was fitted to, a rejected one
+    `ontogeny.analysis.fit_sigmoids` returns; each curve is drawn over the stretch it was fitted to, a rejected one
     faint and without an inflection line. classes: one word a seed.
     """
     seeds = [int(s) for s in trajectory["seed"].values]
@@ -37,7 +37,7 @@ def seed_grid(trajectory: xr.Dataset, fits: xr.Dataset, classes: xr.DataArray, *
         y_title="effective rank (1 to 2)",
     )
     made.update_layout(template=theme.template(), height=145 * rows + 130, uirevision="keep", **theme.legend_above(2))
-    made.update_layout(margin={"t": 84, "b": 64})
+    made.update_layout(margin={"t": 84, "b": 64}, legend={"itemwidth": 44})
     pick = theme.thin(trajectory.sizes["time"], POINTS_A_SEED)
     step = trajectory["step"].values[pick]
     for i, seed in enumerate(seeds):
@@ -48,8 +48,9 @@ def seed_grid(trajectory: xr.Dataset, fits: xr.Dataset, classes: xr.DataArray, *
         for trace in _fit_lines(fits.sel(seed=seed), seed):
             made.add_trace(trace, **at)
         mark = "✓" if bool(fits["accepted"].sel(seed=seed)) else "✗"
+        short = theme.SHORT_CLASS_NAMES.get(name, name)
         made.add_annotation(
-            text=f"<b>{seed}</b> {mark} <span style='color:{theme.class_colour(name)}'>{theme.class_name(name)}</span>",
+            text=f"<b>{seed}</b> {mark} <span style='color:{theme.class_colour(name)}'>{short}</span>",
             xref="x domain",
             yref="y domain",
             x=0,
@@ -71,14 +72,15 @@ def seed_grid(trajectory: xr.Dataset, fits: xr.Dataset, classes: xr.DataArray, *
 
 def _rank_line(step: np.ndarray, rank: np.ndarray, seed: int, name: str) -> go.Scatter:
     return go.Scatter(
-        x=theme.compact(step),
+        x=theme.whole(step),
         y=theme.compact(rank),
         mode="lines",
         line={"color": theme.fade(theme.class_colour(name), 0.6), "width": 2.6},
         legendgroup=name,
         showlegend=False,
         name=f"seed {seed}",
-        hovertemplate=f"seed {seed} ({theme.class_name(name)})<br>step %{{x:,.0f}}<br>effective rank %{{y:.3f}}<extra></extra>",
+        hovertemplate=f"seed {seed} ({theme.class_name(name)})<br>step %{{x:,.0f}}<br>"
+        "effective rank %{y:.3f}<extra></extra>",
     )
 
 
@@ -141,16 +143,16 @@ def development(
     inflection: float = math.nan,
     threshold: float = 0.5,
 ) -> go.Figure:
-    """One seed's loss, feature norms, number of features represented and closest polygon over training step.
+    """Draw one seed's loss, feature norms, number of features represented and closest polygon over training step.
 
-    emergence: (seed, feature), the step at which each feature emerges (NaN: never), marked on its norm; inflection: step
-    of the rank jump, a vertical line where finite; threshold: the norm above which a feature counts as represented.
+    emergence: (seed, feature), the step at which each feature emerges (NaN: never), marked on its norm; inflection: the
+    step of the rank's jump, a vertical line where finite; threshold: the norm above which a feature is represented.
     """
     titles = ("training loss", "norm of feature", "features<br>represented", "closest polygon<br>(corners)")
     made = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.035, row_heights=[0.24, 0.4, 0.18, 0.18])
     made.update_layout(template=theme.template(), height=760, uirevision="keep", **theme.legend_above())
-    pick = theme.thin(trajectory.sizes["time"], POINTS_A_SEED)
-    step = theme.compact(trajectory["step"].values[pick])
+    pick = theme.thin(trajectory.sizes["time"], theme.points_a_curve(trajectory.sizes["seed"], POINTS_A_SEED))
+    step = theme.whole(trajectory["step"].values[pick])
     run = trajectory.sel(seed=seed).isel(time=pick)
     at = f"seed {seed}<br>step %{{x:,.0f}}<br>"
     made.add_trace(
@@ -171,7 +173,7 @@ def development(
     made.add_hline(y=threshold, row=2, col=1, line={"color": theme.MUTED, "width": 1, "dash": "dot"})
     measured = measurements.sel(seed=seed)
     at_checkpoint = {
-        "x": theme.compact(measured["step"].values),
+        "x": theme.whole(measured["step"].values),
         "mode": "lines+markers",
         "showlegend": False,
         "marker": {"size": 4},

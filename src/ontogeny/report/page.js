@@ -1,12 +1,18 @@
 "use strict";
 (() => {
-  const BUTTONS = [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]];
+  const BUTTONS = [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d"]];
   const CONFIG = { responsive: true, displaylogo: false, modeBarButtons: BUTTONS, plotlyServerURL: "" };
   const MILLISECONDS_A_FRAME = 80;
 
-  const floats = (text) => {
-    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    return new Float32Array(bytes.buffer);
+  const GAP = -32768;
+
+  // Coordinates come as little-endian int16 in units of `scale`.
+  const numbers = (text, scale) => {
+    const view = new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+    return Float32Array.from({ length: view.byteLength / 2 }, (_, i) => {
+      const whole = view.getInt16(2 * i, true);
+      return whole === GAP ? NaN : whole * scale;
+    });
   };
 
   // plotly.js writes into what it is given, so every drawing gets a copy of its own.
@@ -30,12 +36,16 @@
   };
 
   const views = (figure, plot, payload) => {
-    const chosen = selector(figure, () => draw(plot, payload.views[chosen()]));
-    return draw(plot, payload.views[chosen()]);
+    const show = () => {
+      const { data, layout } = payload.views[chosen()];
+      return draw(plot, { data, layout: { ...layout, template: payload.template } });
+    };
+    const chosen = selector(figure, show);
+    return show();
   };
 
   const animation = (figure, plot, payload) => {
-    const x = floats(payload.x), y = floats(payload.y);
+    const x = numbers(payload.x, payload.scale), y = numbers(payload.y, payload.scale);
     const { points, frames, slices } = payload;
     const moving = slices.map((_, k) => k).filter((k) => slices[k][1] > slices[k][0]);
     const slider = figure.querySelector("input[type=range]");

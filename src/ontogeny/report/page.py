@@ -21,6 +21,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.plots.geometry import Animation
 
 Cell = str | int | float
+LARGEST, GAP = 32_767, -32_768
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Table:
 class Section:
     """One exhibit and the text before it; an empty title continues the section above it.
 
-    text: paragraphs, plain text; figure: a figure, an animation, or {option: figure} for a selector labelled `choice` (all of
-    them with the same number of traces); table: instead of, or after, the figure. caption and alt belong to whichever is there: the
-    caption is numbered by the page, alt says in a sentence what the figure shows to someone who cannot see it.
+    text: paragraphs of plain text; figure: a figure, an animation, or {option: figure} for a selector labelled `choice`
+    that begins with `start`; table: instead of the figure, with the caption, or after it, with `table_caption`. The
+    page numbers the captions; alt says in a sentence what the figure shows, to someone who cannot see it.
     """
 
     title: str
@@ -55,15 +56,18 @@ class Section:
     table: Table | None = None
     caption: str = ""
     alt: str = ""
+    table_caption: str = ""
     choice: str = "seed"
     start: str = ""
 
     def __post_init__(self) -> None:
-        """A figure without caption and alternative text is not fit to be shown."""
+        """Refuse a figure without caption or alternative text, and a table without a caption."""
         if self.figure is not None and not (self.caption and self.alt):
             raise OntogenyError(
                 f"section {self.title!r} has a figure, so it needs a caption and an alt text; give both."
             )
+        if self.table is not None and not (self.table_caption or (self.caption and self.figure is None)):
+            raise OntogenyError(f"section {self.title!r} has a table without a caption; give table_caption.")
         if isinstance(self.figure, Mapping) and not self.figure:
             raise OntogenyError(f"section {self.title!r} has an empty mapping of figures; give one figure an option.")
 
@@ -99,8 +103,8 @@ def write_report(
 ) -> Path:
     """Write the page to `path` (replaced in one move, so that a reader never meets half of it) and return the path.
 
-    conclusions: sentences, already made from the summary; settings: name -> value, one table; health: what is asked -> a
-    sentence; sections: in the order they are read. Figures and tables are numbered here. All text is escaped.
+    conclusions: paragraphs, already made from the summary; settings: name -> value, one table; health: what is asked ->
+    a sentence; sections: in the order they are read. Figures and tables are numbered here. All text is escaped.
     """
     target = Path(path)
     html = render(
@@ -176,13 +180,16 @@ def _exhibits(sections: Sequence[Section]) -> list[_Exhibit]:
         anchors += bool(section.title)
         figures += section.figure is not None
         tables += section.table is not None
-        numbers = {
-            "anchor": f"section-{anchors}",
-            "opens": bool(section.title),
-            "figure_number": figures if section.figure is not None else None,
-            "table_number": tables if section.table is not None else None,
-        }
-        made.append(_Exhibit(section, **numbers, **_payload(section)))
+        made.append(
+            _Exhibit(
+                section,
+                anchor=f"section-{anchors}",
+                opens=bool(section.title),
+                figure_number=figures if section.figure is not None else None,
+                table_number=tables if section.table is not None else None,
+                **_payload(section),
+            )
+        )
     return made
 
 
@@ -191,10 +198,12 @@ def _payload(section: Section) -> dict[str, Any]:
     if shown is None:
         return {}
     if isinstance(shown, Animation):
+        scale = max(float(np.nanmax(np.abs(values))) for values in (shown.x, shown.y)) / LARGEST
         moving = {
             "figure": _plain(shown.figure),
-            "x": _base64(shown.x),
-            "y": _base64(shown.y),
+            "x": _base64(shown.x, scale),
+            "y": _base64(shown.y, scale),
+            "scale": scale,
             "points": int(shown.x.shape[-1]),
             "slices": shown.slices,
             "frames": shown.frames,
@@ -213,7 +222,7 @@ def _payload(section: Section) -> dict[str, Any]:
         options = list(shown)
         height = int(max(f.layout.height for f in shown.values()))
         start = options.index(section.start) if section.start in options else 0
-        views = _json({"views": [_plain(f) for f in shown.values()]})
+        views = _views(list(shown.values()))
         return {
             "kind": "views",
             "height": height,
@@ -221,7 +230,14 @@ def _payload(section: Section) -> dict[str, Any]:
             "options": options if len(options) > 1 else (),
             "start": start,
         }
-    return {"kind": "views", "height": int(shown.layout.height), "data": _json({"views": [_plain(shown)]})}
+    return {"kind": "views", "height": int(shown.layout.height), "data": _views([shown])}
+
+
+def _views(figures: Sequence[go.Figure]) -> str:
+    """Put figures that share a template side by side, the template once."""
+    views = [_plain(f) for f in figures]
+    templates = [view["layout"].pop("template", None) for view in views]
+    return _json({"views": views, "template": templates[0]})
 
 
 def _plain(figure: go.Figure) -> dict[str, Any]:
@@ -235,5 +251,7 @@ def _json(value: object) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _base64(values: NDArray[np.float32]) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
+def _base64(values: NDArray[np.float32], scale: float) -> str:
+    """Store `values` in units of `scale` as little-endian int16, finer than a pixel; GAP stands for NaN."""
+    whole = np.where(np.isfinite(values), np.round(np.nan_to_num(values) / scale), GAP)
+    return base64.b64encode(whole.astype("<i2").tobytes()).decode("ascii")

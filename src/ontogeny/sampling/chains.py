@@ -6,16 +6,18 @@ minibatch, the virial (w - w*)·∇U and the squared distance; then drift, cap a
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ontogeny.core.trees import chain_sum, repeat_chains, spread, tree_map, unflatten
-from ontogeny.core.types import Batch, Params
+from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.sampling.evaluation import Evaluation, Mode, evaluation
 from ontogeny.sampling.kernels import Kernel
 from ontogeny.sampling.noise import NoiseStream
@@ -41,7 +43,7 @@ class Chains:
     evaluation: Evaluation
     noise: NoiseStream
     advance_one: Callable[..., tuple[Any, Record]]
-    constants: tuple[Params, Params, Tensor, Tensor, Tensor]
+    constants: tuple[Params, Params, Params | None, Tensor, Tensor, Tensor]
 
     @property
     def params(self) -> Params:
@@ -62,11 +64,13 @@ def cap_drift(drift: Params, step_size: Tensor, dim: int, axis: int) -> tuple[Pa
     return {name: value * spread(factor, value, axis) for name, value in drift.items()}, capped
 
 
-def _make_step(
-    posterior: LocalPosterior, kernel: Kernel, chains_per_center: int, how: Evaluation, masks: Params | None
+@lru_cache(maxsize=64)
+def _step_function(
+    loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int, compile: bool
 ) -> Callable[..., tuple[Any, Record]]:
-    """One step of all chains as a pure function of tensors, so that it can be compiled."""
-    axis, dim = how.axis, posterior.dim
+    """One step of all chains as a pure function of tensors; cached, so that a loss is compiled once a process."""
+    how = evaluation(loss, mode)
+    axis = how.axis
 
     def step(
         state: Any,
@@ -74,11 +78,12 @@ def _make_step(
         xi: Tensor,
         centers: Params,
         center: Params,
+        masks: Params | None,
         n_beta: Tensor,
         localization: Tensor,
         step_size: Tensor,
     ) -> tuple[Any, Record]:
-        gradient, loss = how.gradients(state.params, batch)
+        gradient, losses = how.gradients(state.params, batch)
         baseline = how.losses(centers, batch).repeat_interleave(chains_per_center)
         offset = tree_map(torch.sub, state.params, center)
         drift = LocalPosterior.drift(gradient, offset, n_beta, localization, axis)
@@ -89,9 +94,16 @@ def _make_step(
         distance_squared = chain_sum(tree_map(torch.square, offset), axis)
         drift, capped = cap_drift(drift, step_size, dim, axis)
         state = kernel.step(state, drift, noise, step_size=step_size, axis=axis)
-        return state, Record(loss, baseline, virial, distance_squared, capped)
+        return state, Record(losses, baseline, virial, distance_squared, capped)
 
-    return step
+    if not compile:
+        return step
+    # the compiler keeps its programs by code object and gives up after eight; a copy of its own for every loss
+    step.__code__ = step.__code__.replace(co_name=f"step_{next(_COPIES)}")
+    return torch.compile(step, dynamic=False)
+
+
+_COPIES = itertools.count()
 
 
 def compiler_available() -> bool:
@@ -124,6 +136,7 @@ def start(
     """
     how = evaluation(posterior.loss, mode)
     axis = how.axis
+    advance_one = _step_function(posterior.loss, kernel, chains, mode, posterior.dim, compile)
     centers = {
         name: (value.movedim(0, -1) if axis == -1 else value).contiguous() for name, value in posterior.center.items()
     }
@@ -137,14 +150,13 @@ def start(
     ]
     noise_dim = sum(value.numel() for value in centers.values()) // posterior.centers
     names = [(label, chain) for label in labels for chain in range(chains)]
-    step = _make_step(posterior, kernel, chains, how, masks)
     return Chains(
         state=kernel.init({name: value.clone() for name, value in center.items()}),
         next_step=0,
         evaluation=how,
         noise=NoiseStream(seed, names, noise_dim, axis, first.dtype, first.device),
-        advance_one=torch.compile(step, dynamic=False) if compile else step,
-        constants=(centers, center, per_chain[0], per_chain[1], per_chain[2]),
+        advance_one=advance_one,
+        constants=(centers, center, masks, per_chain[0], per_chain[1], per_chain[2]),
     )
 
 

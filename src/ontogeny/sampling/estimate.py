@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -138,8 +138,11 @@ def _runs(
     model: nn.Module | Potential, data: Any, loss_fn: LossFunction | None, components: Any, settings: Settings
 ) -> dict[tuple[str | None, str | None], Run]:
     """One run for every (component, data set), inputs checked; a name is None where only one was given."""
-    datasets: Mapping[Any, Any] = data if type(data) is dict else {None: data}
-    selections: Mapping[Any, Any] = by_name(components) or {None: components}
+    datasets: dict[Any, Any] = {None: data}
+    if type(data) is dict:
+        datasets = data
+    selections: dict[Any, Any] = {None: components}
+    selections = by_name(components) or selections
     return {
         (component, dataset): Run.prepare(model, values, loss_fn, selection, settings, (component, dataset))
         for component, selection in selections.items()

@@ -34,10 +34,10 @@ def summarise(
     """Return the summary: plain numbers, words and [low, high] intervals; a number that does not exist is None.
 
     measurements: the study's measurements. The rest is what `ontogeny.analysis` returns: `fit_sigmoids`,
-    `classify_trajectories`, `feature_emergence`, `emergence_against_jump`, `cut_point_test`, `class_fractions`. The jumping
-    seeds are those that `tests` was given an inflection for.
+    `classify_trajectories`, `feature_emergence`, `emergence_against_jump`, `cut_point_test`, `class_fractions`. The
+    jumping seeds are those that `tests` was given an inflection for.
     """
-    return plain(
+    summary: dict[str, Any] = plain(
         {
             "seeds": int(measurements.sizes["seed"]),
             "sparsity": measurements.attrs.get("sparsity"),
@@ -61,10 +61,11 @@ def summarise(
             "health": _health(measurements),
         }
     )
+    return summary
 
 
 def plain(value: Any) -> Any:
-    """`value` with numpy scalars made plain and every number that is not finite made None, so that it is strict JSON."""
+    """Make numpy scalars plain and every number that is not finite None, so that `value` is strict JSON."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

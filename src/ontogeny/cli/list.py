@@ -1,0 +1,18 @@
+"""``ontogeny list``: the studies, their presets and what they cost."""
+
+from __future__ import annotations
+
+
+def list_studies() -> None:
+    """Show the studies and each preset with its measured cost."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ontogeny.studies.registry import STUDIES
+
+    table = Table("study", "preset", "measures", "seeds", "minutes on 2 cores")
+    for name, study in STUDIES.items():
+        for preset, cost in study.presets.items():
+            table.add_row(name, preset, cost.description, str(study.seeds), f"{cost.minutes:g}")
+        table.caption = study.question
+    Console().print(table)

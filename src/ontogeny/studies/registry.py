@@ -1,0 +1,43 @@
+"""The studies that ``ontogeny run`` knows, with what their presets cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ontogeny.studies.superposition import study as superposition
+from ontogeny.studies.superposition.settings import DEFAULT_SEEDS, DESCRIPTIONS
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset measures and the minutes it took on two cores (BENCHMARKS.md says where and how)."""
+
+    description: str
+    minutes: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named experiment: ``run(preset, seeds=…, out=…)`` and ``report(folder)`` both return the report's path."""
+
+    question: str
+    presets: Mapping[str, Preset]
+    run: Callable[..., Path]
+    report: Callable[[Path], Path]
+    seeds: int
+
+
+STUDIES = {
+    "superposition": Study(
+        question="Does the LLC rise where a toy model of superposition gains a dimension?",
+        presets={
+            "quick": Preset(DESCRIPTIONS["quick"], 1.5),
+            "full": Preset(DESCRIPTIONS["full"], 12.0),
+        },
+        run=superposition.run,
+        report=superposition.report,
+        seeds=DEFAULT_SEEDS,
+    )
+}

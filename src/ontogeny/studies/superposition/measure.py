@@ -1,0 +1,184 @@
+"""What is computed for a seed group and for a chunk of checkpoints; both run in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ontogeny.core.rng import generator
+from ontogeny.estimators.llc import llc_from_draws
+from ontogeny.inputs.superposition import HIDDEN, SuperpositionLoss, importances, sparse_features
+from ontogeny.metrics import geometry
+from ontogeny.operators.hessian import dense_hessian
+from ontogeny.sampling.chains import Chains, advance, compiler_available, start
+from ontogeny.sampling.draws import diverged, gradient_noise, label
+from ontogeny.sampling.kernels import get_kernel
+from ontogeny.sampling.noise import MinibatchStream
+from ontogeny.sampling.posterior import LocalPosterior
+from ontogeny.studies.superposition.settings import SEEDS_A_GROUP, SuperpositionSettings
+from ontogeny.training.many_seeds import train_many_seeds
+
+DATA_BLOCK = 100
+NOISE_PAIRS = 16
+CURVATURE_EXAMPLES = 2000
+LOSS_EXAMPLES = 2000
+
+
+class SeedGroup(NamedTuple):
+    """Training seeds ``first`` … ``first + SEEDS_A_GROUP - 1``."""
+
+    settings: SuperpositionSettings
+    first: int
+
+
+class CheckpointChunk(NamedTuple):
+    """Some checkpoints of some seeds; ``weight`` (task, hidden, feature), ``bias`` (task, feature)."""
+
+    settings: SuperpositionSettings
+    seed: np.ndarray
+    checkpoint: np.ndarray
+    step: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+@lru_cache(maxsize=4)
+def _loss(settings: SuperpositionSettings) -> SuperpositionLoss:
+    return SuperpositionLoss(importances(settings.n_features, settings.importance_decay).float())
+
+
+@lru_cache(maxsize=4)
+def _dataset(settings: SuperpositionSettings) -> Tensor:
+    """The n examples every LLC refers to, shape (n, features)."""
+    shape = (settings.dataset_size, settings.n_features)
+    return sparse_features(shape, settings.sparsity, generator(settings.seed, "dataset", settings.sparsity))
+
+
+def train(group: SeedGroup) -> xr.Dataset:
+    """Train one group of seeds; weights every ``record_every`` steps and what follows from them."""
+    settings, seeds = group.settings, range(group.first, group.first + SEEDS_A_GROUP)
+    shape = (HIDDEN, settings.n_features)
+    weight = [torch.randn(shape, generator=generator(settings.seed, "init", seed)) for seed in seeds]
+    initial = {
+        "weight": settings.init_scale * torch.stack(weight, -1),
+        "bias": torch.zeros(settings.n_features, SEEDS_A_GROUP),
+    }
+
+    @lru_cache(maxsize=1)
+    def block(number: int) -> Tensor:
+        size = (DATA_BLOCK, settings.train_batch, settings.n_features)
+        per_seed = [
+            sparse_features(size, settings.sparsity, generator(settings.seed, "training data", seed, number))
+            for seed in seeds
+        ]
+        return torch.stack(per_seed, -1)
+
+    kept = range(0, settings.train_steps + 1, settings.record_every)
+    path = train_many_seeds(
+        _loss(settings),
+        initial,
+        lambda step: block(step // DATA_BLOCK)[step % DATA_BLOCK],
+        learning_rate=settings.learning_rate,
+        steps=settings.train_steps,
+        keep=kept,
+    )
+    out = xr.Dataset(
+        {
+            "weight": (("time", "hidden", "feature", "seed"), path["weight"].numpy()),
+            "bias": (("time", "feature", "seed"), path["bias"].numpy()),
+        },
+        coords={"seed": list(seeds), "step": ("time", list(kept))},
+    ).transpose("seed", "time", ...)
+    out["effective_rank"] = geometry.effective_rank(out["weight"])
+    out["feature_norm"] = geometry.feature_norm(out["weight"])
+    out["loss"] = (("seed", "time"), _losses(settings, out["weight"].values, out["bias"].values, LOSS_EXAMPLES))
+    return out
+
+
+def _losses(settings: SuperpositionSettings, weight: np.ndarray, bias: np.ndarray, examples: int) -> np.ndarray:
+    """Mean loss on the first examples of the data set, for leading axes of any number."""
+    data, loss = _dataset(settings)[:examples], _loss(settings)
+    flat_weight = torch.from_numpy(weight).reshape(-1, *weight.shape[-2:])
+    flat_bias = torch.from_numpy(bias).reshape(-1, bias.shape[-1])
+    mean = torch.func.vmap(lambda w, b: loss({"weight": w, "bias": b}, data).mean(), chunk_size=64)
+    return mean(flat_weight, flat_bias).double().reshape(weight.shape[:-2]).numpy()
+
+
+def measure(chunk: CheckpointChunk) -> xr.Dataset:
+    """Every indicator of a chunk of checkpoints: LLC ± s.e. with its tests, loss, curvature, geometry; dim ``task``."""
+    settings, tasks = chunk.settings, len(chunk.step)
+    center = {"weight": torch.from_numpy(chunk.weight), "bias": torch.from_numpy(chunk.bias)}
+    posterior = LocalPosterior(
+        _loss(settings),
+        center,
+        torch.full((tasks,), settings.n_beta),
+        torch.full((tasks,), settings.localization),
+    )
+    out = _sample(chunk, posterior)
+    weight = xr.DataArray(chunk.weight, dims=("task", "hidden", "feature"))
+    out["weight"], out["bias"] = weight, (("task", "feature"), chunk.bias)
+    out["loss"] = ("task", _losses(settings, chunk.weight, chunk.bias, settings.dataset_size))
+    out["effective_rank"] = geometry.effective_rank(weight)
+    out["feature_norm"] = geometry.feature_norm(weight)
+    out["features_represented"] = geometry.features_represented(out["feature_norm"])
+    out["cosine_similarity"] = geometry.cosine_similarity(weight)
+    out = out.merge(geometry.closest_polygon(weight))
+    where = {"seed": chunk.seed, "checkpoint": chunk.checkpoint, "step": chunk.step}
+    return out.assign_coords({name: ("task", values) for name, values in where.items()})
+
+
+def _sample(chunk: CheckpointChunk, posterior: LocalPosterior) -> xr.Dataset:
+    settings, data = chunk.settings, _dataset(chunk.settings)
+    step_size = torch.full((len(chunk.step),), settings.step_size)
+    run = start(
+        posterior,
+        get_kernel(settings.kernel),
+        step_size=step_size,
+        chains=settings.chains,
+        labels=[(int(seed), int(step)) for seed, step in zip(chunk.seed, chunk.step, strict=True)],
+        seed=settings.seed,
+        mode="stacked",
+        compile=compiler_available(),
+    )
+    stream = MinibatchStream(settings.seed, settings.dataset_size, settings.batch_size)
+    record = advance(run, lambda step: data[stream.at(step)], settings.burn_in + settings.draws)
+    n_beta, localization = (
+        value.repeat_interleave(settings.chains) for value in (posterior.n_beta, posterior.localization)
+    )
+    lost = diverged(record, n_beta, localization, posterior.dim, settings.burn_in)
+    draws = label(record, posterior, step_size, settings.chains, settings.burn_in, lost)
+    draws["gradient_noise"] = ("center", gradient_noise(run, posterior, _pairs(settings), settings.chains, NOISE_PAIRS))
+    draws["h_max"] = ("center", _largest_curvature(settings, posterior, run))
+    found = llc_from_draws(draws)
+    return found.rename(center="task").assign_attrs(asdict(settings))
+
+
+def _pairs(settings: SuperpositionSettings) -> Callable[[int], tuple[Tensor, Tensor]]:
+    data = _dataset(settings)
+
+    def pair(number: int) -> tuple[Tensor, Tensor]:
+        stream = generator(settings.seed, "gradient noise", number)
+        first, second = (
+            data[torch.randint(settings.dataset_size, (settings.batch_size,), generator=stream)] for _ in range(2)
+        )
+        return first, second
+
+    return pair
+
+
+def _largest_curvature(settings: SuperpositionSettings, posterior: LocalPosterior, run: Chains) -> np.ndarray:
+    """h_max at w* and at the last position of the first chain, whichever is larger: curvature grows away from w*."""
+    ends = {name: value[..., :: settings.chains].movedim(-1, 0) for name, value in run.params.items()}
+    batch = _dataset(settings)[:CURVATURE_EXAMPLES]
+    highest = [
+        torch.linalg.eigvalsh(dense_hessian(posterior.loss, position, batch))[:, -1]
+        for position in (posterior.center, ends)
+    ]
+    return torch.maximum(*highest).double().numpy()

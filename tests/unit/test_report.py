@@ -1,0 +1,269 @@
+"""The page: nothing fetched, nothing typed, nothing that breaks out of its element; sentences follow the numbers."""
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.report.page import Section, Table, render, show, write_report
+from ontogeny.report.superposition import sections, summarise, text
+
+
+class Reader(HTMLParser):
+    """Collects elements, their attributes and the text outside script and style."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.words, self.inside = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.inside and self.inside[-1] == tag:
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if not self.inside:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def summary(small_study):
+    measurements, _, said = small_study
+    return summarise(measurements, **{k: v for k, v in said.items() if k != "association"})
+
+
+def page(**changes):
+    given = {
+        "title": "A study",
+        "abstract": "What was asked.",
+        "conclusions": ["One <b>thing</b> & another."],
+        "settings": {"learning rate": 1e-3},
+        "health": {"estimates": "All of them ok."},
+        "sections": [
+            Section(
+                "First",
+                figure=go.Figure(go.Scatter(y=[1, 2]), layout={"height": 300}),
+                caption="A line.",
+                alt="A line.",
+            )
+        ],
+    }
+    return render(**(given | changes))
+
+
+def test_the_page_fetches_nothing_and_has_plotly_once():
+    html = page()
+    read = Reader(html)
+    for tag, attrs in read.elements:
+        for key in ("src", "href", "action", "data", "poster", "srcset"):
+            assert not re.match(r"\s*(https?:|//)", attrs.get(key) or ""), (tag, attrs)
+        assert tag not in ("iframe", "object", "embed", "base")
+    links = [a for t, a in read.elements if t == "link"]
+    assert all(a["href"].startswith("data:") for a in links)
+    assert html.count("plotly.js v") == 1
+    (policy,) = [a["content"] for t, a in read.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'") and "http" not in policy
+    assert "@import" not in html[: html.index("</style>")] and "url(" not in html[: html.index("</style>")]
+
+
+def test_text_is_escaped_and_json_cannot_end_its_script():
+    wild = go.Figure(go.Scatter(y=[1.0, np.nan], name="</script><script>alert(1)</script>"), layout={"height": 200})
+    read = Reader(page(sections=[Section("A & B", figure=wild, caption="<i>x</i>", alt='"quoted"')]))
+    assert "One <b>thing</b> & another." in read.text and "<i>x</i>" in read.text
+    assert [t for t, _ in read.elements].count("script") == 3
+    assert any(a.get("aria-label") == '"quoted"' for _, a in read.elements)
+
+
+def test_embedded_json_is_strict():
+    html = page(
+        sections=[
+            Section(
+                "A", figure=go.Figure(go.Scatter(y=[1.0, float("nan")]), layout={"height": 200}), caption="c", alt="a"
+            )
+        ]
+    )
+    data = re.search(r'id="data-1">(.*?)</script>', html, re.S).group(1)
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    assert json.loads(data, parse_constant=refuse)["views"][0]["data"][0]["y"] == [1.0, None]
+
+
+def test_figures_and_tables_are_numbered_in_order():
+    figure = go.Figure(layout={"height": 100})
+    table = Table(("name", "value"), [("a", 0.123456), ("b", float("nan"))])
+    read = Reader(
+        page(
+            sections=[
+                Section("One", figure=figure, caption="first", alt="a"),
+                Section("", figure={"0": figure, "1": figure}, caption="second", alt="b"),
+                Section("Two", table=table, caption="third"),
+            ]
+        )
+    )
+    assert "Figure 1. first" in read.text and "Figure 2. second" in read.text and "Table 3. third" in read.text
+    assert "a 0.1235 b —" in read.text
+    anchors = [a["href"][1:] for t, a in read.elements if t == "a" and "href" in a]
+    assert set(anchors) <= {a.get("id") for _, a in read.elements}
+    assert [a["href"] for t, a in read.elements if t == "a"].count("#section-2") == 1
+
+
+def test_what_is_not_fit_to_show_is_refused():
+    with pytest.raises(OntogenyError, match="needs a caption and an alt text"):
+        Section("A", figure=go.Figure())
+    with pytest.raises(OntogenyError, match="empty mapping of figures"):
+        Section("A", figure={}, caption="c", alt="a")
+    with pytest.raises(OntogenyError, match="table without a caption"):
+        Section("A", table=Table(("a",), []))
+    with pytest.raises(OntogenyError, match="one cell a header, 2; got a row of 1"):
+        Table(("a", "b"), [("x",)])
+    with pytest.raises(OntogenyError, match="begin with one that has a title"):
+        page(sections=[Section("", ["text"])])
+
+
+def test_cells_are_readable():
+    assert [show(v) for v in (True, 3, 1e-5, 123456, "x", 2.0)] == ["True", "3", "1e-05", "123,456", "x", "2"]
+
+
+def test_the_file_is_replaced_whole(tmp_path):
+    target = tmp_path / "new" / "report.html"
+    for _ in range(2):
+        write_report(target, title="t", abstract="a", conclusions=[], settings={}, health={}, sections=[])
+    assert [p.name for p in target.parent.iterdir()] == ["report.html"]
+    assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_summary_is_strict_json_and_the_same_report_comes_of_it_read_back(summary):
+    again = json.loads(json.dumps(summary, allow_nan=False))
+    assert text.conclusions(again) == text.conclusions(summary)
+    assert text.health(again) == text.health(summary)
+
+
+def numbers_in(sentences):
+    return re.findall(r"\d[\d,]*\.?\d*", " ".join(sentences))
+
+
+def test_no_number_in_the_conclusions_is_typed(summary):
+    """Double every number of the summary: no number of the sentences may stay, but for what is not a finding."""
+
+    def doubled(value):
+        if isinstance(value, dict):
+            return {k: doubled(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [doubled(v) for v in value]
+        return value * 2 + 1 if isinstance(value, (int, float)) else value
+
+    changed = doubled(summary)
+    for before, after in zip(text.CONCLUSIONS, (None,) * len(text.CONCLUSIONS), strict=True):
+        assert after is None
+        bare = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", before, flags=re.S)
+        assert set(numbers_in([bare])) <= {"95", "3"}, bare  # the level of the t intervals; the three variants
+    assert text.conclusions(changed) != text.conclusions(summary)
+
+
+@pytest.mark.parametrize(
+    ("ps", "wanted", "unwanted"),
+    [
+        ((0.001, 0.002, 0.003), "is supported", "not"),
+        ((0.4, 0.5, 0.6), "is not supported", "is supported."),
+        (
+            (0.001, 0.3, 0.02),
+            "2 of 3 are below 0.05, so an elevated LLC at the jump beyond the trend is not established",
+            "is supported.",
+        ),
+        ((0.001, None, 0.02), "and 1 could not be computed", "is supported."),
+    ],
+)
+def test_the_verdict_follows_the_p_values(summary, ps, wanted, unwanted):
+    changed = copy.deepcopy(summary)
+    changed["jump"]["seeds"] = 5
+    for variant, p in zip(("plain", "detrended", "same_third"), ps, strict=True):
+        changed["tests"][variant]["level"] |= {
+            "p_value": p,
+            "mean_difference": 0.5,
+            "seeds": 5,
+            "cohen_d": 1.0,
+            "interval": [0.1, 0.9],
+        }
+        changed["tests"][variant]["level"]["detectable_difference"] = 0.4
+    (sentence,) = [s for s in text.conclusions(changed) if s.startswith("The LLC at the inflection is 0.5 higher")]
+    level = sentence.split("The rise of the LLC")[0].split("Whether the rise")[0]
+    assert wanted in level and unwanted not in level.replace(wanted, "")
+
+
+def test_too_few_seeds_are_said_to_be_too_few(summary):
+    changed = copy.deepcopy(summary)
+    changed["jump"]["seeds"] = 1
+    for variant in changed["tests"].values():
+        for cell in variant.values():
+            cell |= {"p_value": None, "reason": "Only 1 seed with a jump entered the test."}
+    said = " ".join(text.conclusions(changed))
+    assert "cannot be tested: only 1 seed with a jump" in said and "p =" not in said
+
+
+def test_without_a_jump_nothing_is_said_about_it(summary):
+    changed = copy.deepcopy(summary)
+    changed["jump"]["seeds"], changed["emergence"]["features"] = 0, 0
+    said = " ".join(text.conclusions(changed))
+    assert "nothing can be said here about the LLC at a jump" in said
+    assert "inflection" not in said and "p =" not in said
+
+
+def test_bad_health_is_pointed_out(summary):
+    changed = copy.deepcopy(summary)
+    n = changed["health"]["estimates"]
+    changed["health"]["status"] = {"ok": n // 2, "not_mixed": n - n // 2}
+    assert "less than nine in ten" in " ".join(text.conclusions(changed))
+    changed["health"]["status"] = {"ok": n}
+    assert "less than nine in ten" not in " ".join(text.conclusions(changed))
+
+
+def test_health_counts_every_estimate_and_explains_every_word(small_study, summary):
+    measurements = small_study[0]
+    said = text.health(summary)
+    assert sum(summary["health"]["status"].values()) == measurements["llc"].size
+    for word in np.unique(measurements["status"].values):
+        assert f"status: {str(word).replace('_', ' ')}" in said
+
+
+def test_all_sections_are_there_with_captions(small_study):
+    measurements, trajectory, said = small_study
+    made = sections(measurements, trajectory, **{k: v for k, v in said.items() if k != "relation"})
+    assert [s.title for s in made if s.title] == [
+        "The seed grid",
+        "The polytope gallery",
+        "Angles between features",
+        "The local learning coefficient",
+        "Loss, norms and shape",
+        "Is the LLC elevated at the jump?",
+        "What kinds of trajectory there are",
+        "When features emerge, and when the rank jumps",
+        "What moves with the LLC",
+    ]
+    assert all(s.caption or s.table_caption for s in made if s.figure is not None or s.table is not None)
+
+
+def test_a_null_distribution_is_shown_where_it_was_kept(small_study):
+    measurements, trajectory, said = small_study
+    given = {k: v for k, v in said.items() if k != "relation"}
+    tests = given["tests"]
+    null = np.random.default_rng(0).standard_normal((3, 2, 199))
+    given["tests"] = tests.assign(null=(("variant", "statistic", "permutation"), null))
+    made = sections(measurements, trajectory, **given)
+    (shown,) = [s for s in made if s.choice == "test"]
+    assert set(shown.figure) == {f"{s}, {v}" for s in ("level", "rise") for v in ("plain", "detrended", "same third")}
