@@ -89,14 +89,15 @@ class TimeToError(NamedTuple):
 
 
 def draws_for_target(levels: Sequence[int], spread: np.ndarray) -> float | None:
-    """Where a line through log spread against log draws meets TARGET; None where the spread stands above it.
+    """Draws at which a spread that falls as 1/√draws meets TARGET; None where the spread stands far above it.
 
-    All levels enter, because one spread over S seeds is itself uncertain by 1/√(2(S − 1)).
+    Fitted from a quarter of the longest run on: before, a run is no longer than the chains' own relaxation. One spread
+    over S seeds is uncertain by 1/√(2(S − 1)), the draws by twice that.
     """
-    slope, level = np.polyfit(np.log(levels), np.log(spread), 1)
-    if slope > -0.25 and spread[-1] > TARGET:
+    late = np.asarray(levels) >= max(levels) / 4
+    if spread[late][-1] > max(0.8 * spread[late][0], 3 * TARGET):
         return None
-    return float(np.exp((math.log(TARGET) - level) / slope))
+    return float(np.exp(np.log(spread[late] ** 2 * np.asarray(levels)[late]).mean()) / TARGET**2)
 
 
 def ours_time_to_se(
@@ -118,7 +119,7 @@ def ours_time_to_se(
         spread.tolist(),
         float(llc[:, -1].std(ddof=1) / np.sqrt((claimed[:, -1] ** 2).mean())),
         list(levels),
-        "" if draws is None or min(levels) <= draws <= max(levels) else "draws lie outside the levels looked at",
+        "" if draws is None or draws <= max(levels) else "extrapolated beyond the longest run",
     )
 
 
@@ -181,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--peer-python", required=True, help="a Python that has devinterp 1.3.2")
     parser.add_argument("--threads", type=int, default=1, help="threads of ours; the peer has one")
     parser.add_argument("--chains", type=int, nargs="+", default=[128, 320, 1024, 4096], help="sizes tried for ours")
-    parser.add_argument("--seeds", type=int, default=8, help="seeds over which estimates spread")
+    parser.add_argument("--seeds", type=int, default=16, help="seeds over which estimates spread")
     parser.add_argument("--rates-only", action="store_true", help="leave out the time to 2 %%")
     parser.add_argument("--study", metavar="PRESET", help="also run the whole study with this preset")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
@@ -219,7 +220,8 @@ def main(argv: list[str] | None = None) -> int:
     out["peer_chain_steps_per_second"], out["ours_chain_steps_per_second"] = peer_rates, ours
 
     if not args.rates_only:
-        print(f"\ntime to a standard error of {TARGET:.0%} of λ̂ (spread over {args.seeds} seeds; a factor 2 uncertain)")
+        doubt = 2 / math.sqrt(2 * (args.seeds - 1))
+        print(f"\ntime to a standard error of {TARGET:.0%} of λ̂, by spread over {args.seeds} seeds (± {doubt:.0%})")
         fast = "compiled" in ours
         entries = [
             ours_time_to_se(problem, settings, 4, fast, args.seeds, LEVELS),

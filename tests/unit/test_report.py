@@ -179,7 +179,7 @@ def test_no_number_in_the_conclusions_is_typed(summary):
 @pytest.mark.parametrize(
     ("ps", "wanted", "unwanted"),
     [
-        ((0.001, 0.002, 0.003), "is supported", "not"),
+        ((0.001, 0.002, 0.003), "an elevated LLC at the jump beyond the trend is supported", "not "),
         ((0.4, 0.5, 0.6), "is not supported", "is supported."),
         (
             (0.001, 0.3, 0.02),
@@ -266,4 +266,5 @@ def test_a_null_distribution_is_shown_where_it_was_kept(small_study):
     given["tests"] = tests.assign(null=(("variant", "statistic", "permutation"), null))
     made = sections(measurements, trajectory, **given)
     (shown,) = [s for s in made if s.choice == "test"]
-    assert set(shown.figure) == {f"{s}, {v}" for s in ("level", "rise") for v in ("plain", "detrended", "same third")}
+    assert len(shown.figure) == int((tests["status"] == "ok").sum())
+    assert {"level, plain", "rise, detrended"} <= set(shown.figure)

@@ -63,13 +63,13 @@ def emergence_against_jump(emergence: xr.Dataset, fits: xr.Dataset, inflection: 
     emergence: `emergence` (seed, feature) in steps, NaN for a feature that is not represented at the end (not drawn);
     inflection: (seed,), NaN for a seed that does not jump (not drawn); fits: its `inflection_se`, drawn as ±1.96 s.e.
     """
-    made = theme.figure(520, **theme.legend_above())
     when = inflection.dropna("seed")
-    steps = emergence["emergence"].sel(seed=when["seed"])
-    top = 1.06 * max([1.0, *when.values, *steps.values[np.isfinite(steps.values)]])
     if not when.size:
-        theme.nothing_to_show(made, "No seed jumps: there is nothing to compare.")
-    for j in range(steps.sizes["feature"] if when.size else 0):
+        return theme.empty("No seed jumps: there is nothing to compare.")
+    made = theme.figure(520, **theme.legend_above())
+    steps = emergence["emergence"].sel(seed=when["seed"])
+    top = 1.06 * max([*when.values, *steps.values[np.isfinite(steps.values)]])
+    for j in range(steps.sizes["feature"]):
         se = fits["inflection_se"].sel(seed=when["seed"]).values
         colour = theme.feature_colour(j)
         made.add_trace(
@@ -112,6 +112,8 @@ def cut_point_differences(tests: xr.Dataset) -> go.Figure:
     tests: what `ontogeny.analysis.cut_points.cut_point_test` returns: `difference` (variant, statistic, seed), and by
     (variant, statistic) `mean_difference`, `low`, `high`, `p_value`, `seeds`, `detectable_difference`.
     """
+    if not np.isfinite(tests["difference"].values).any():
+        return theme.empty("No seed with a jump entered the test.")
     made = theme.figure(460, **theme.legend_above())
     labels = [f"{s}<br>{theme.status_name(v)}" for s in tests["statistic"].values for v in tests["variant"].values]
     cells = [tests.sel(variant=v, statistic=s) for s in tests["statistic"].values for v in tests["variant"].values]

@@ -37,14 +37,14 @@ class Animation:
 def polytope(trajectory: xr.Dataset, *, threshold: float = 0.5, start: str = "") -> Animation:
     """Draw the columns of W of one seed in the plane along training: an option a seed, a frame a step.
 
-    trajectory: `weight` (seed, time, hidden, feature) with two hidden dimensions, `step` (time,). The polygon joins, in
-    order of angle, the features of norm above `threshold`. start: the seed shown first, as a word; else the first one.
+    trajectory: `weight` (seed, time, hidden, feature) with two hidden dimensions, `step` (time,). The polygon is the
+    convex hull of the features of norm above `threshold`. start: the seed shown first, as a word; else the first one.
     """
     weight, frames = _frames(trajectory)
     seeds, times, _, n = weight.shape
     spokes = np.zeros((seeds, times, 2, n, 2))
     spokes[..., 1] = weight
-    hull = _hull(weight, threshold)
+    hull = _hulls(weight, threshold)
     norm = np.linalg.norm(weight, axis=2, keepdims=True)
     outwards = np.where(norm > LABELLED_ABOVE, 1 + LABEL_DISTANCE / np.maximum(norm, 1e-12), np.nan)
     points = np.concatenate([spokes.reshape(seeds, times, 2, 2 * n), hull, weight * outwards], axis=-1)
@@ -222,16 +222,36 @@ def _reach(weight: NDArray[np.float64]) -> float:
     return 1.12 * max(1.0, float(np.linalg.norm(weight, axis=-2).max()))
 
 
-def _hull(weight: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """(…, 2, feature + 1): the long features in order of angle, closed; the rest is filled with the first point."""
-    norm = np.linalg.norm(weight, axis=-2)
-    long = norm > threshold
-    angle = np.where(long, np.arctan2(weight[..., 1, :], weight[..., 0, :]), np.inf)
-    order = np.argsort(angle, axis=-1)
-    ranked = np.take_along_axis(weight, order[..., None, :], axis=-1)
-    inside = np.take_along_axis(long, order, axis=-1)[..., None, :]
-    first = np.where(inside[..., :1], ranked[..., :1], 0.0)
-    return np.concatenate([np.where(inside, ranked, first), first], axis=-1)
+def _hulls(weight: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+    """Return (seed, frame, 2, feature + 1): the convex hull of the long features, filled up with its first point."""
+    seeds, times, _, n = weight.shape
+    made = np.zeros((seeds, times, 2, n + 1))
+    for seed, time in np.ndindex(seeds, times):
+        tips = weight[seed, time].T
+        hull = _convex_hull(tips[np.linalg.norm(tips, axis=1) > threshold])
+        if len(hull):
+            made[seed, time] = np.concatenate([hull, np.repeat(hull[:1], n + 1 - len(hull), axis=0)]).T
+    return made
+
+
+def _convex_hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners of the convex hull of `points` (n, 2), anticlockwise (Andrew's monotone chain, 1979)."""
+    ordered = sorted(map(tuple, points))
+    if len(ordered) < 3:
+        return points
+    chains: list[list[tuple[float, ...]]] = []
+    for pass_ in (ordered, ordered[::-1]):
+        chain: list[tuple[float, ...]] = []
+        for p in pass_:
+            while len(chain) > 1 and _turn(chain[-2], chain[-1], p) <= 0:
+                chain.pop()
+            chain.append(p)
+        chains.append(chain[:-1])
+    return np.array(chains[0] + chains[1])
+
+
+def _turn(a: tuple[float, ...], b: tuple[float, ...], c: tuple[float, ...]) -> float:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 def _circles(centres: list[tuple[float, float]]) -> go.Scatter:

@@ -163,16 +163,15 @@ def aligned_at_jump(measurements: xr.Dataset, inflection: xr.DataArray) -> go.Fi
     taken where two seeds or more have a value, over the part of training that every jumping seed's checkpoints span;
     between two neighbouring checkpoints a seed is interpolated linearly, and not across a missing value.
     """
+    when = inflection.dropna("seed")
+    if not when.size:
+        return theme.empty("No seed jumps: there is nothing to align.")
+    jumping = measurements.sel(seed=when["seed"])
     made = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.6, 0.4])
     made.update_layout(template=theme.template(), height=600, uirevision="keep", **theme.legend_above())
-    when = inflection.dropna("seed")
-    jumping = measurements.sel(seed=when["seed"])
     made.update_xaxes(title_text="training steps since the inflection of effective rank", row=2, col=1)
     made.update_yaxes(title_text="LLC estimate λ̂(nβ, γ)", row=1, col=1)
     made.update_yaxes(title_text="effective rank (1 to 2)", row=2, col=1)
-    if not jumping.sizes["seed"]:
-        theme.nothing_to_show(made, "No seed jumps: there is nothing to align.")
-        return made
     since = jumping["step"].values - when.values[:, None]
     first, last = common_stretch(since)
     made.update_xaxes(range=[first - 0.08 * (last - first), last + 0.08 * (last - first)])

@@ -191,9 +191,13 @@ def band(x: ArrayLike, low: ArrayLike, high: ArrayLike, colour: str, **trace: ob
     )
 
 
-def nothing_to_show(made: go.Figure, sentence: str) -> None:
-    """Say in the middle of the figure why it is empty."""
-    made.add_annotation(text=sentence, xref="paper", yref="paper", x=0.5, y=0.6, font={"size": 14, "color": MUTED})
+def empty(sentence: str) -> go.Figure:
+    """Make a low figure that only says why there is nothing to show."""
+    made = figure(150, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    made.update_xaxes(visible=False)
+    made.update_yaxes(visible=False)
+    made.add_annotation(text=sentence, xref="paper", yref="paper", x=0.5, y=0.5, font={"size": 15, "color": MUTED})
+    return made
 
 
 def compact(values: ArrayLike) -> NDArray[np.float32]:

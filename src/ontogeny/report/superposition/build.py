@@ -151,17 +151,17 @@ def _geometry(trajectory: xr.Dataset, classes: xr.DataArray, threshold: float, f
                 press play, to follow them along training."""
             ],
             figure=geometry.polytope(trajectory, threshold=threshold, start=first),
-            caption=f"""The feature vectors of one seed at one training step. The grey polygon joins, in order of
-            angle, the features of norm above {number(threshold)}; the dotted circle has radius 1. A colour stands
-            for the same feature in all figures.""",
+            caption=f"""The feature vectors of one seed at one training step. The grey polygon is the convex hull of
+            the features of norm above {number(threshold)}; the dotted circle has radius 1. A colour stands for the
+            same feature in all figures.""",
             alt="Feature vectors of one seed drawn in the plane, with a slider over steps and a seed selector.",
         ),
         Section(
             "",
             figure=geometry.gallery(trajectory, classes),
-            caption=f"""The feature vectors of all {trajectory.sizes["seed"]} seeds at the same training step. Each
-            cell is one seed with its unit circle, all on the same scale; labels are coloured by class as in figure
-            1.""",
+            caption=f"""The feature vectors of every seed (n = {trajectory.sizes["seed"]}) at the same training
+            step. Each cell is one seed with its unit circle, all on the same scale; labels are coloured by class as
+            in figure 1.""",
             alt="Feature vectors of every seed in a grid of cells, with a slider over training steps.",
         ),
     ]
@@ -205,8 +205,8 @@ def _llc(
         Section(
             "",
             figure=llc.llc_all_seeds(measurements, classes),
-            caption=f"""LLC of all {measurements.sizes["seed"]} seeds, coloured by class; a line breaks where a
-            checkpoint has no value. Standard errors and statuses are in the hover labels.""",
+            caption=f"""LLC of every seed (n = {measurements.sizes["seed"]}), coloured by class; a line breaks where
+            a checkpoint has no value. Standard errors and statuses are in the hover labels.""",
             alt="LLC of all seeds over training step, coloured by class.",
         ),
         Section(
