@@ -41,11 +41,24 @@ class SuperpositionLoss:
 
     def stacked(self, params: Params, batch: Batch) -> Tensor:
         """Shape ``(batch, chains)``. ``batch`` is (batch, n), shared, or (batch, n, chains), one a chain."""
-        weight = params["weight"]  # (2, n, chains)
         x = batch if batch.dim() == 3 else batch[:, :, None]  # (batch, n, chains or 1)
+        form = self._by_feature if torch.compiler.is_compiling() else self._by_tensor
+        return form(params["weight"], params["bias"], x)
+
+    def _by_tensor(self, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
         hidden = (x[:, None] * weight).sum(2)  # (batch, 2, chains)
-        output = torch.relu((hidden[:, :, None] * weight).sum(1) + params["bias"])  # (batch, n, chains)
+        output = torch.relu((hidden[:, :, None] * weight).sum(1) + bias)  # (batch, n, chains)
         return (self.importance.to(output)[:, None] * (output - x) ** 2).sum(1)
+
+    def _by_feature(self, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+        """The same sums written out: no loop over features is left, and the compiler keeps everything in registers."""
+        features, units = range(bias.shape[0]), range(HIDDEN)
+        hidden = [sum((x[:, i] * weight[k, i] for i in features), torch.zeros(())) for k in units]  # (batch, chains)
+        total = torch.zeros(())
+        for i in features:
+            output = torch.relu(sum((hidden[k] * weight[k, i] for k in units), bias[i]))
+            total = total + self.importance[i].to(output) * (output - x[:, i]) ** 2
+        return total
 
 
 def importances(features: int, decay: float) -> Tensor:

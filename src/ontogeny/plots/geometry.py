@@ -274,7 +274,7 @@ def _with_neighbours(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _gapped(
     step: NDArray[np.generic], cosine: NDArray[np.float64], keep: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[NDArray[np.int64] | NDArray[np.float32], NDArray[np.float32]]:
     """Return the kept points only, with a gap between runs: no bytes are spent on what is not drawn."""
     x: list[float] = []
     y: list[float] = []

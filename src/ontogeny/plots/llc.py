@@ -208,7 +208,9 @@ def _aligned_row(
             col=1,
         )
     grid = np.linspace(*common_stretch(since), 121)
-    curves = np.stack([np.interp(grid, t, v) for t, v in zip(since, values, strict=True)])
+    curves = np.stack(
+        [np.interp(grid, t[np.isfinite(t)], v[np.isfinite(t)]) for t, v in zip(since, values, strict=True)]
+    )
     intervals = [t_interval(column) for column in curves.T]
     mean = np.array([i.mean if i.n > 1 else math.nan for i in intervals])
     half = np.array([i.high - i.mean for i in intervals])
@@ -237,4 +239,4 @@ def _aligned_row(
 
 def common_stretch(since: NDArray[np.float64]) -> tuple[float, float]:
     """Return first and last step since the inflection that all seeds' checkpoints span; since: (seed, checkpoint)."""
-    return float(since.min(axis=1).max()), float(since.max(axis=1).min())
+    return float(np.nanmin(since, axis=1).max()), float(np.nanmax(since, axis=1).min())

@@ -205,9 +205,10 @@ def compact(values: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32)
 
 
-def whole(steps: ArrayLike) -> NDArray[np.int64]:
-    """Training steps as integers, which plotly stores in two bytes each where they fit."""
-    return np.asarray(np.round(np.asarray(steps, dtype=float)), dtype=np.int64)
+def whole(steps: ArrayLike) -> NDArray[np.int64] | NDArray[np.float32]:
+    """Make training steps integers, which plotly stores in two bytes each; NaN, a seed with fewer points, stays."""
+    array = np.asarray(steps, dtype=float)
+    return np.round(array).astype(np.int64) if np.isfinite(array).all() else compact(array)
 
 
 def cells(*columns: Sequence[object] | NDArray[np.generic]) -> list[list[object]]:

@@ -15,8 +15,8 @@ from ontogeny.core.rng import generator
 
 
 def block_length(dim: int) -> int:
-    """Steps drawn at once: fixed by the number of weights alone (about 32 k normals a chain, at most 1024 steps)."""
-    return max(1, min(1024, 2**15 // dim))
+    """Steps drawn at once: fixed by the number of weights alone (at most 256 steps, about 32 k normals a chain)."""
+    return max(1, min(256, 2**15 // dim))
 
 
 class NoiseStream:

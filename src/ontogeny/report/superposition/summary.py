@@ -129,7 +129,7 @@ def _cell(cell: xr.Dataset) -> dict[str, Any]:
 
 def _final(measurements: xr.Dataset) -> dict[str, Any]:
     """The last checkpoint of each seed: how many features are represented, effective rank, LLC."""
-    last = measurements.isel(checkpoint=-1)
+    last = measurements.isel(checkpoint=measurements["step"].notnull().sum("checkpoint") - 1)
     counts = Counter(int(k) for k in last["features_represented"].values)
     return {
         "features_represented": {str(k): counts[k] for k in sorted(counts)},
