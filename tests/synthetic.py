@@ -1,7 +1,8 @@
 """A small superposition study made without the package: the toy model trained in numpy, measurements made up around it.
 
 The trajectories are real (x̂ = ReLU(WᵀWx + b) trained by Adam on sparse features); the LLC is a smooth function of the
-weights plus noise of a known size, with every status a reader may meet, so that figures and page can be tested
+weights plus noise of a known size, with every status a reader may meet and λ̂
+far below zero in the first steps, so that figures and page can be tested
 before, and apart from, the study.
 """
 
@@ -82,6 +83,9 @@ def study(seeds: int = 20, steps: int = 1500, checkpoints: int = 40, every: int 
     r_hat = 1 + 0.02 * rng.random(r.shape) + 0.2 * (status == "not_mixed")
     lost = np.where(status == "diverged", 1, 0)
     llc, se = np.where(lost > 0, np.nan, llc), np.where(lost > 0, np.nan, se)
+    early = step[pick] < 0.02 * steps
+    llc = np.where(early, llc - 200 + 8000 * step[pick] / steps, llc)
+    regime = np.select([early & np.isfinite(llc), n.max(-1) < 0.3], ["below_baseline", "prior_dominated"], "localised")
     h_max = 0.05 + 0.3 * (n**2).max(-1)
     variables: dict[str, tuple[np.ndarray, str, str]] = {
         "loss": (loss[at], "training loss", ""),
@@ -91,7 +95,7 @@ def study(seeds: int = 20, steps: int = 1500, checkpoints: int = 40, every: int 
         "ess": (200 + 800 * rng.random(r.shape), "effective sample size", "draws"),
         "chains_lost": (lost, "diverged chains", "chains"),
         "status": (status, "how well the LLC was measured", ""),
-        "regime": (np.where(n.max(-1) < 0.3, "prior_dominated", "localised"), "what was measured", ""),
+        "regime": (regime, "what was measured", ""),
         "effective_rank": (r, "effective rank", ""),
         "features_represented": (represented, "features represented", "features"),
         "polygon": (np.maximum(represented, 2), "closest polygon", "corners"),
@@ -136,7 +140,9 @@ def _checkpoints(rank: np.ndarray, count: int, rng: np.random.Generator) -> np.n
 def analysed(measurements: xr.Dataset, trajectory: xr.Dataset) -> dict[str, xr.Dataset]:
     """What the analysis says about a study, under the names that the report asks for."""
     from ontogeny import analysis
+    from ontogeny.plots.llc import usable
 
+    llc = measurements["llc"].where(usable(measurements))
     rank, norm = trajectory["effective_rank"], trajectory["feature_norm"]
     start = analysis.start_of_representation(norm)
     kinds = analysis.classify_trajectories(rank, start=start)
@@ -144,7 +150,7 @@ def analysed(measurements: xr.Dataset, trajectory: xr.Dataset) -> dict[str, xr.D
     emerged = analysis.feature_emergence(norm)
     inflection = fits["inflection"].where(fits["accepted"] & (kinds["kind"] == "plateau_then_jump"))
     tests = analysis.cut_point_test(
-        measurements["llc"], inflection, llc_se=measurements["llc_se"], rng=np.random.default_rng(0), start=start
+        llc, inflection, llc_se=measurements["llc_se"], rng=np.random.default_rng(0), start=start
     )
     return {
         "fits": fits,
@@ -153,7 +159,7 @@ def analysed(measurements: xr.Dataset, trajectory: xr.Dataset) -> dict[str, xr.D
         "relation": analysis.emergence_against_jump(emerged, inflection, margin=3 * fits["width"]),
         "tests": tests,
         "association": analysis.associations(
-            measurements["llc"], {k: measurements[k] for k in ("effective_rank", "loss", "features_represented")}
+            llc, {k: measurements[k] for k in ("effective_rank", "loss", "features_represented")}
         ),
         "fractions": analysis.class_fractions(kinds["kind"], analysis.CLASSES),
     }

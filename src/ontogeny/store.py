@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Store:
         if folder.exists() and not folder.is_dir():
             raise OntogenyError(f"out must be a folder; {folder} is a file. Name another one.")
         if marker.exists():
-            held = json.loads(marker.read_text(encoding="utf-8"))
+            held = read_identity(folder)
             if held != json.loads(json.dumps(identity)):
                 raise OntogenyError(
                     f"out: {folder} holds another study ({_what(held)}), and this one is {_what(identity)}; "
@@ -76,14 +77,36 @@ class Store:
         return read_zarr(self._path(key))
 
 
+def read_identity(folder: Path) -> dict[str, Any]:
+    """What a study's folder says it holds.
+
+    Raises:
+        OntogenyError: if it says nothing, or nothing that a study wrote.
+    """
+    marker = folder / "study.json"
+    if not marker.exists():
+        raise OntogenyError(f"{folder} holds no study; expected a folder that `ontogeny run` wrote, with study.json.")
+    try:
+        held = json.loads(marker.read_text(encoding="utf-8"))
+    except ValueError:
+        held = None
+    if not isinstance(held, dict) or "study" not in held:
+        raise OntogenyError(f"{marker} was not written by `ontogeny run`; name another folder, or remove that one.")
+    return held
+
+
 def write_zarr(path: Path, groups: Mapping[str | None, xr.Dataset]) -> None:
     """Write a root Dataset (key None) and named groups as one Zarr, then put it in place of whatever was there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     for mode, (group, dataset) in zip(["w", *"a" * (len(groups) - 1)], groups.items(), strict=True):
+        dataset = dataset.drop_encoding()
         texts = {k: v.astype(object) for k, v in dataset.data_vars.items() if v.dtype.kind in "OUT"}
-        dataset.assign(texts).to_zarr(temporary, group=group, mode=mode, consolidated=False)
+        with warnings.catch_warnings():
+            # readers expect consolidated metadata; the format does not specify it yet, and zarr warns that it does not
+            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+            dataset.assign(texts).to_zarr(temporary, group=group, mode=mode, consolidated=True)
     if path.exists():
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         path.rename(old)
@@ -101,7 +124,7 @@ def read_zarr(path: Path, group: str | None = None) -> xr.Dataset:
     """
     if not path.exists():
         raise OntogenyError(f"{path} does not exist; run the study first.")
-    with xr.open_zarr(path, group=group, consolidated=False) as stored:
+    with xr.open_zarr(path, group=group) as stored:
         loaded = stored.load().drop_encoding()  # else a word longer than those stored before would be cut off
     words = {name: values.astype(object) for name, values in loaded.data_vars.items() if values.dtype.kind == "T"}
     return loaded.assign(words)

@@ -143,15 +143,32 @@ def test_dragging_zooms_and_a_double_click_returns(page):
     page.wait_for_function(f"b => Math.abs(({span})()[1] - b[1]) < 1e-6", arg=before)
 
 
+def test_a_double_click_shows_the_estimates_out_of_view(page):
+    number = number_of(page, "LLC of every seed")
+    page.locator(f"#plot-{number}").scroll_into_view_if_needed()
+    lowest = f"() => document.getElementById('plot-{number}')._fullLayout.yaxis.range[0]"
+    before = page.evaluate(lowest)
+    assert before > -2
+    box = page.locator(f"#plot-{number} .nsewdrag").bounding_box()
+    page.mouse.dblclick(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"])
+    page.wait_for_function(f"() => ({lowest})() < -100")
+    page.wait_for_timeout(500)
+    page.mouse.dblclick(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"])
+    page.wait_for_function(f"b => Math.abs(({lowest})() - b) < 1e-6", arg=before)
+
+
 def test_the_slider_moves_the_polytope(page):
     number = number_of(page, "The feature vectors of one seed")
     tip = f"() => document.getElementById('plot-{number}')._fullData[1].x[1]"
     before = page.evaluate(tip)
     slider = page.locator(f"#figure-{number} input[type=range]")
     said = page.locator(f"#figure-{number} output").text_content()
+    note = page.locator(f"#figure-{number} .note").text_content()
+    assert note.startswith("closest regular polygon at checkpoint 1,500")
     slider.fill("4")
     page.wait_for_function(f"b => Math.abs(({tip})() - b) > 1e-3", arg=before)
     assert page.locator(f"#figure-{number} output").text_content() != said
+    assert page.locator(f"#figure-{number} .note").text_content() != note
     assert slider.get_attribute("aria-valuetext") == page.locator(f"#figure-{number} output").text_content()
 
 
@@ -170,7 +187,7 @@ def test_play_advances_the_slider_and_pauses(page):
 
 
 @pytest.mark.parametrize(
-    "words", ["The feature vectors of one seed", "LLC of one seed", "Cosine similarity", "One seed: training loss"]
+    "words", ["The feature vectors of one seed", "LLC of one seed", "Cosine similarity", "One seed: loss"]
 )
 def test_the_seed_selector_changes_the_data(page, words):
     number = number_of(page, words)

@@ -100,7 +100,7 @@ def test_missing_llc_is_a_cross_and_is_not_drawn_across(measured, trajectory):
     assert list(named(figure, "λ̂, status not mixed").x) == [step[6]]
     assert step[5] not in named(figure, "λ̂, status ok").x
     assert named(figure, "λ̂, status not mixed").marker.symbol != named(figure, "λ̂, status ok").marker.symbol
-    lines = [t for t in figure.data if t.mode == "lines" and t.yaxis != "y2" and t.fill is None]
+    lines = [t for t in figure.data if t.mode == "lines" and t.yaxis == "y2" and t.fill is None]
     assert len(lines) == 1 and math.isnan(lines[0].y[5]) and not lines[0].connectgaps
     assert step[5] not in named(figure, "±1.96 s.e.").x
 
@@ -119,12 +119,95 @@ def test_jumps_are_aligned_and_averaged_over_seeds(measured):
     )
     flat = measured.assign(llc=measured["llc"] * 0 + xr.DataArray([2.0, 4.0, *[9.0] * (len(jumps) - 2)], dims="seed"))
     flat["llc"] = flat["llc"].fillna(flat["llc"].max("checkpoint"))
+    flat["regime"] = xr.full_like(flat["regime"], "localised")
     figure = llc.aligned_at_jump(flat, jumps)
     mean = named(figure, "mean λ̂")
     assert np.allclose(mean.y, 3.0)
     half = mean.customdata[0][0]
     assert half == pytest.approx(12.706 * np.sqrt(2) / np.sqrt(2), rel=1e-3)  # t(0.975, 1) · sd/√n, sd = √2, n = 2
     assert mean.x[0] == pytest.approx(max(steps[0][0] - 300, steps[1][0] - 400), abs=1e-3)
+
+
+def test_the_aligned_mean_leaves_out_what_is_below_baseline(measured, said):
+    jumps = said["tests"]["inflection"].reindex(seed=measured["seed"])
+    seed = int(said["tests"]["seed"].values[0])
+    worse = measured.copy(deep=True)
+    at = int(np.abs(worse["step"].sel(seed=seed).values - float(jumps.sel(seed=seed))).argmin())
+    worse["regime"] = worse["regime"].astype(object)
+    worse["llc"].loc[{"seed": seed, "checkpoint": at}] = -500.0
+    worse["regime"].loc[{"seed": seed, "checkpoint": at}] = "below_baseline"
+    figure = llc.aligned_at_jump(worse, jumps, windows=[(-10.0, -5.0)])
+    assert np.nanmin(named(figure, "mean λ̂").y) > -1
+    assert all(np.nanmin(t.y) > -1 for t in figure.data if t.name == "one seed" and np.isfinite(t.y).any())
+    bands = [s for s in figure.layout.shapes if s.type == "rect"]
+    assert [(s.x0, s.x1) for s in bands] == [(-10.0, -5.0)] * 2
+
+
+def test_the_axis_of_the_llc_is_that_of_the_usable_estimates(measured, trajectory, said):
+    below = measured["regime"].values == "below_baseline"
+    values = measured["llc"].values
+    low, high = llc.llc_range(measured)
+    assert below.any() and np.nanmin(values) < -50
+    assert -2 < low < 0 and np.nanmax(values[~below]) < high < np.nanmax(values[~below]) + 2
+    outside, of_them = llc.out_of_view(measured)
+    assert outside == np.sum((values < low) | (values > high)) and of_them == np.sum(below & (values < low))
+    seed = int(measured["seed"].values[below.any(1)][0])
+    figure = llc.llc_over_rank(measured, trajectory, seed)
+    assert tuple(figure.layout.yaxis2.range) == (low, high)
+    hollow, one = named(figure, llc.NO_MINIMUM_NAME), measured.sel(seed=seed)
+    assert list(hollow.x) == list(one["step"].values[one["regime"].values == "below_baseline"])
+    assert hollow.marker.symbol == llc.NO_MINIMUM and "w* is no minimum here" in hollow.hovertemplate
+    assert not set(hollow.x) & set(named(figure, "λ̂, status ok").x)
+    (note,) = [a.text for a in figure.layout.annotations]
+    assert note.startswith(f"λ̂: {np.sum(one['llc'].values < low)} below this picture, down to −")
+    every = llc.llc_all_seeds(measured, said["kinds"]["kind"])
+    assert tuple(every.layout.yaxis.range) == (low, high)
+    drawn = [s for t in every.data if t.name.startswith("seed") for s in t.marker.symbol]
+    assert drawn.count(llc.NO_MINIMUM) == below.sum()
+
+
+def test_without_usable_estimates_the_axis_finds_its_own_range(measured):
+    none = measured.assign(regime=xr.full_like(measured["regime"].astype(object), "below_baseline"))
+    assert llc.llc_range(none) is None and llc.out_of_view(none) == (0, 0)
+
+
+def test_a_logarithmic_axis_has_ticks_however_short_it_is():
+    assert theme.log_ticks([0.12, 0.37]) == [0.12, 0.15, 0.2, 0.25, 0.3]
+    assert theme.log_ticks([1.0, 300.0]) == [1, 2, 5, 10, 20, 50, 100, 200]
+    assert len(theme.log_ticks([1.21, 1.29])) >= 3
+    assert theme.log_ticks([np.nan, -1]) == []
+
+
+def test_features_that_emerge_together_can_be_told_apart(said):
+    given = said["emergence"], said["fits"], said["tests"]["inflection"]
+    figure = comparisons.emergence_against_jump(*given)
+    looks = {(t.marker.symbol, t.marker.size) for t in figure.data if t.mode == "markers"}
+    assert len(looks) == 6 and all(symbol.endswith("open") for symbol, _ in looks)
+    assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
+    at_once = said["emergence"].copy(deep=True)
+    at_once["emergence"].loc[{"seed": int(said["tests"]["seed"].values[0]), "feature": 0}] = 0.0
+    assert comparisons.emergence_against_jump(at_once, *given[1:]).layout.yaxis.type is None
+
+
+def test_the_polygon_of_the_nearest_checkpoint_is_named(measured, trajectory, said):
+    shown = geometry.polytope(trajectory, measurements=measured)
+    seed, frame = shown.options.index("2"), 5
+    step = int(shown.frames[frame].removeprefix("step ").replace(",", ""))
+    one = measured.sel(seed=2)
+    nearest = one.isel(checkpoint=int(np.abs(one["step"].values - step).argmin()))
+    name = geometry.polygon_name(int(nearest["polygon"]), int(nearest["features_near_zero"]))
+    assert shown.notes[seed][frame] == (
+        f"closest regular polygon at checkpoint {int(nearest['step']):,}: {name} "
+        f"({float(nearest['polygon_distance']):.2f})"
+    )
+    assert geometry.polytope(trajectory).notes == []
+    few = trajectory.isel(seed=slice(0, 5))  # with more columns than six there is room in the hover label only
+    cells = geometry.gallery(few, said["kinds"]["kind"], measurements=measured).figure.layout.annotations
+    last = one.isel(checkpoint=-1)
+    name = geometry.polygon_name(int(last["polygon"]), int(last["features_near_zero"]))
+    assert any(a.text == f"{name} ({float(last['polygon_distance']):.2f})" for a in cells)
+    assert geometry.polygon_name(2, 4) == "antipodal pair, 4 near zero"
+    assert geometry.polygon_name(1, 5) == "single feature, 5 near zero"
 
 
 def test_without_a_jump_the_figures_say_so(measured, said):

@@ -13,12 +13,20 @@ def main() -> None:
 
     try:
         app()
+    except SystemExit as ended:
+        if ended.code != INTERRUPTED:
+            raise
+        _fail("interrupted; the same command goes on where it was.")
     except OntogenyError as error:
-        print(f"ontogeny: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("ontogeny: interrupted; the same command goes on where it was.", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error))
     except OSError as error:
-        print(f"ontogeny: {error.strerror or error}: {error.filename or 'no file named'}.", file=sys.stderr)
-        sys.exit(1)
+        _fail(f"{error.strerror or error}: {error.filename or 'no file named'}.")
+
+
+def _fail(sentence: str) -> None:
+    print(f"ontogeny: {sentence}", file=sys.stderr)
+    sys.exit(1)
+
+
+INTERRUPTED = 130
+"""The status with which typer turns Ctrl-C into an exit."""

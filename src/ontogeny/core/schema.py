@@ -43,6 +43,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "distance_squared": ("‖w - w*‖²", "weight²"),
     "diverged": ("the chain diverged", ""),
     "capped": ("drift capped", ""),
+    "dim": ("number of sampled weights d", "weights"),
+    "gradient_noise": ("variance of the minibatch gradient, summed over weights", "loss²/weight²"),
+    "rounding": ("rounding error of a weight over the noise of a step", "1"),
 }
 
 

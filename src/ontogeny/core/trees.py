@@ -27,8 +27,9 @@ def spread(values: Tensor, like: Tensor, axis: int) -> Tensor:
 
 def chain_sum(params: Params, axis: int) -> Tensor:
     """Sum over every weight of each chain, shape ``(chains,)``."""
-    per_tensor = [value.flatten(0, -2).sum(0) if axis == -1 else value.flatten(1).sum(1) for value in params.values()]
-    return torch.stack(per_tensor).sum(0)
+    chains = next(iter(params.values())).shape[axis]
+    shape = (-1, chains) if axis == -1 else (chains, -1)
+    return torch.stack([value.reshape(shape).sum(0 if axis == -1 else 1) for value in params.values()]).sum(0)
 
 
 def repeat_chains(params: Params, repeats: int, axis: int) -> Params:

@@ -15,7 +15,18 @@ from ontogeny.estimators.status import regime, status
 from ontogeny.estimators.uncertainty import standard_error
 
 SAMPLE_DIMS = ("chain", "draw")
-_NEEDED = ("loss", "loss_at_center", "virial", "distance_squared", "capped", "diverged", "n_beta", "localization")
+_NEEDED = (
+    "loss",
+    "loss_at_center",
+    "virial",
+    "distance_squared",
+    "capped",
+    "diverged",
+    "n_beta",
+    "localization",
+    "step_size",
+    "dim",
+)
 
 
 def _reduce(function: Callable[..., Any], values: xr.DataArray) -> xr.DataArray:
@@ -33,7 +44,8 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
     Returns:
         ``llc`` and ``llc_se`` (dimensionless), ``r_hat`` and ``ess`` of nβ·(L_B(w) - L_B(w*)), ``chains_lost``,
         settings, ``status``, ``regime`` and the ``check_…`` values behind them. A diverged chain is never averaged:
-        then ``llc`` and ``llc_se`` are NaN and ``chains_lost`` says how many there were.
+        then ``llc`` and ``llc_se`` are NaN and ``chains_lost`` says how many there were. With fewer than eight draws
+        in all, ``llc_se`` is NaN.
 
         The virial E[(w - w*)·∇U] is d for the exact posterior, whatever the loss. What it has above d is the kernel's
         bias; half of that, less the part εγd/4 which belongs to γ alone, estimates the bias of λ̂ (exact to first
@@ -90,7 +102,7 @@ def _checks(
 ) -> xr.Dataset:
     """The value of every test behind the status, each shaped as ``llc``."""
     whole = lost == 0
-    dim = float(draws.attrs["dim"])
+    dim = draws["dim"]
     virial = (draws["virial"].astype(np.float64)).mean(SAMPLE_DIMS, skipna=False).where(whole)
     virial_se = _reduce(standard_error, draws["virial"]).where(whole)
     step_size = draws["step_size"]
@@ -119,6 +131,8 @@ def _checks(
 
 
 def _check(draws: xr.Dataset) -> None:
+    if not isinstance(draws, xr.Dataset):
+        raise OntogenyError(f"draws must be the xarray.Dataset that og.sample returned; got {type(draws).__name__}.")
     missing = [dim for dim in SAMPLE_DIMS if dim not in draws.dims]
     if missing:
         raise OntogenyError(
@@ -127,3 +141,5 @@ def _check(draws: xr.Dataset) -> None:
     absent = [name for name in _NEEDED if name not in draws]
     if absent:
         raise OntogenyError(f"draws must hold {', '.join(_NEEDED)}; missing {', '.join(absent)}.")
+    if not (draws.sizes["chain"] and draws.sizes["draw"]):
+        raise OntogenyError(f"draws must hold at least one draw of one chain; its sizes are {dict(draws.sizes)}.")

@@ -11,8 +11,8 @@ MEANINGS: dict[str, str] = {
     "ok": "No test found fault with this estimate: λ̂(nβ, γ) is what it says, within its standard error.",
     "diverged": "At least one chain left the neighbourhood of w* or became infinite, so no average is given; "
     "take a smaller step_size, or leave it out to have it chosen.",
-    "not_mixed": "The chains sit at different levels (R̂ above 1.05); give more draws and a longer burn_in, "
-    "or a larger localization.",
+    "not_mixed": "The chains sit at different levels (R̂ above 1.05), or are too short or too still to tell; give more "
+    "draws and a longer burn_in, or a larger localization.",
     "drifting": "The virial E[(w - w*)·∇U] is well below the number of weights, so flat directions have not reached "
     "their spread; give a longer burn_in, a larger step_size or a larger localization.",
     "step_bias": "The finite step biases λ̂ by more than 5 %, or drifts were capped in more than one step in 10,000; "
@@ -60,17 +60,17 @@ def describe_status(word: str) -> str:
     >>> describe_status("ok").startswith("No test found fault")
     True
     """
-    if word not in MEANINGS:
+    if not isinstance(word, str) or word not in MEANINGS:
         raise OntogenyError(f"word must be a status or regime ({', '.join(MEANINGS)}); got {word!r}.")
     return MEANINGS[word]
 
 
 def status(checks: xr.Dataset) -> xr.DataArray:
-    """The worst word that applies, from the ``check_…`` variables; comparisons with NaN (not measured) are false."""
+    """The worst word that applies, from the ``check_…`` variables; NaN, not measured, passes but for R̂."""
     low_virial = checks["check_virial"] + 3 * checks["check_virial_se"]
     tests = {
         "diverged": checks["check_diverged"] > 0,
-        "not_mixed": checks["check_r_hat"] > R_HAT_LIMIT - 1,
+        "not_mixed": ~(checks["check_r_hat"] <= R_HAT_LIMIT - 1),  # NaN, undefined, is no sign of mixing
         "drifting": (low_virial < 1) & (checks["check_virial"] < VIRIAL_LIMIT),
         "step_bias": (checks["check_step_bias"] > BIAS_LIMIT) | (checks["check_capped"] > CAPPED_LIMIT),
         "minibatch_noise": checks["check_minibatch_noise"] > BIAS_LIMIT,

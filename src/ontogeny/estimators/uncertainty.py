@@ -52,9 +52,12 @@ def standard_error(values: Array) -> Array:
 
     The larger of (a) the spread of the chain means over √chains and (b) the batch-means error of the series averaged
     over chains. (a) alone misses what chains have in common, the minibatches they share; (b) alone misses chains that
-    sit at different levels. With one chain (b) alone. Shape ``(..., chains, draws) -> (...)``; units of ``values``.
+    sit at different levels. With one chain (b) alone; NaN with fewer than eight values, which show no spread worth the
+    name. Shape ``(..., chains, draws) -> (...)``; units of ``values``.
     """
-    chains = values.shape[-2]
+    chains, draws = values.shape[-2:]
+    if chains * draws < 8 or draws < 2:
+        return np.full(values.shape[:-2], np.nan)
     common = batch_means_error(values.mean(-2))
     if chains < 2:
         return common

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import xarray as xr
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
 
 
@@ -44,6 +48,24 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def _worker() -> None:
+    """Start a worker: one thread, and Ctrl-C left to the parent, which ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    one_thread()
+
+
+@contextmanager
+def _one_thread_here() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    one_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _commit(work: Callable[[Any], xr.Dataset], chunk: Chunk, shelf: Shelf) -> None:
     shelf.save(chunk.key, work(chunk.payload))
 
@@ -72,13 +94,13 @@ def run_chunks(
     with progress_bar(text, len(chunks), progress) as tick:
         tick(len(chunks) - len(left))
         if workers <= 1:
-            one_thread()
-            for done, chunk in enumerate(left, start=len(chunks) - len(left) + 1):
-                _commit(work, chunk, shelf)
-                tick(done)
+            with _one_thread_here():
+                for done, chunk in enumerate(left, start=len(chunks) - len(left) + 1):
+                    _commit(work, chunk, shelf)
+                    tick(done)
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker) as pool:
             waiting = {pool.submit(_commit, work, chunk, shelf) for chunk in left}
             try:
                 while waiting:
@@ -86,8 +108,13 @@ def run_chunks(
                     for future in done_now:
                         future.result()
                     tick(len(chunks) - len(waiting))
-            except BaseException:
+            except BaseException as error:
+                processes = list((pool._processes or {}).values())  # shutdown forgets them
                 pool.shutdown(wait=False, cancel_futures=True)
-                for process in list((pool._processes or {}).values()):
+                for process in processes:
                     process.terminate()
+                if isinstance(error, BrokenProcessPool):
+                    raise OntogenyError(
+                        "a worker process died, perhaps for want of memory; run again, it goes on where it was."
+                    ) from error
                 raise

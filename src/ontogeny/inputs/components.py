@@ -34,19 +34,40 @@ def resolve(model: nn.Module, selection: Any) -> Masks:
         OntogenyError: if nothing is selected, a name or a shape is wrong, or a tied weight is named twice.
     """
     aliases = parameter_aliases(model)
+    if not aliases:
+        raise OntogenyError("model has no parameters, so there are no weights to sample around.")
     if selection is None:
         return dict.fromkeys(aliases.values())
     if isinstance(selection, str):
         return _glob(aliases, selection)
     if isinstance(selection, Mapping):
         return _masks(model, aliases, selection)
-    if isinstance(selection, Iterable):
-        out: Masks = {}
-        for part in selection:
-            out.update(_glob(aliases, part))
-        if out:
-            return out
-    raise OntogenyError(f"components selects no weights: got {selection!r}. {_offer(aliases)}")
+    if isinstance(selection, list | tuple | set) and selection and all(isinstance(part, str) for part in selection):
+        return _union(aliases, selection)
+    raise OntogenyError(
+        f"components selects no weights: got {type(selection).__name__ if _is_array(selection) else repr(selection)}; "
+        f"expected a glob, a list of globs or {{parameter: mask}}. {_offer(aliases)}"
+    )
+
+
+def _union(aliases: dict[str, str], patterns: Iterable[str]) -> Masks:
+    out: Masks = {}
+    named: dict[str, str] = {}
+    for pattern in patterns:
+        target = aliases.get(pattern)
+        if target in named:
+            raise _named_twice([named[target], pattern])
+        if target is not None:
+            named[target] = pattern
+        out.update(_glob(aliases, pattern))
+    return out
+
+
+def _named_twice(names: list[str]) -> OntogenyError:
+    return OntogenyError(
+        f"components names one tied weight twice, as {' and '.join(map(repr, names))}; "
+        "name it once: it is sampled once, under all its names."
+    )
 
 
 def _glob(aliases: dict[str, str], pattern: str) -> Masks:
@@ -64,10 +85,7 @@ def _masks(model: nn.Module, aliases: dict[str, str], selection: Mapping[str, An
         target = aliases[name]
         if target in out:
             others = [other for other, stand_in in aliases.items() if stand_in == target and other in selection]
-            raise OntogenyError(
-                f"components names one tied weight twice, as {' and '.join(map(repr, others))}; "
-                "name it once: it is sampled once, under all its names."
-            )
+            raise _named_twice(others)
         if mask is None or mask is True:
             out[target] = None
             continue
@@ -91,19 +109,50 @@ def _offer(aliases: dict[str, str]) -> str:
     return f"The parameters are: {shown}."
 
 
-def by_name(components: Any) -> dict[str, Any] | None:
+def by_name(model: nn.Module, components: Any) -> dict[str, Any] | None:
     """Several selections as {name: selection}, or None when ``components`` is a single one.
 
-    A list makes one entry an element. A dict is {name: selection} unless its values are masks.
+    A list makes one entry an element. A dict is {parameter: mask} when all its values are masks, else
+    {name: selection}.
+
+    Raises:
+        OntogenyError: for another type, a name given twice, or masks and selections in one dict.
     """
     if components is None or isinstance(components, str):
         return None
     if isinstance(components, Mapping):
-        is_masks = all(value is None or isinstance(value, Tensor | bool) for value in components.values())
-        return None if is_masks and components else dict(components)
-    if isinstance(components, Iterable):
-        return {str(part): part for part in components}
+        return _named(parameter_aliases(model), components)
+    if isinstance(components, list | tuple | set):
+        names = [str(part) for part in components]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise OntogenyError(f"components names {twice!r} twice; name each selection once.")
+        return dict(zip(names, components, strict=True))
     raise OntogenyError(
         "components must be None, a glob over parameter names, {parameter: mask}, a list of those, or "
         f"{{name: selection}}; got {type(components).__name__}."
     )
+
+
+def _named(aliases: dict[str, str], components: Mapping[str, Any]) -> dict[str, Any] | None:
+    masks = [name for name, value in components.items() if _is_mask(value) or (value is None and name in aliases)]
+    if len(masks) == len(components):
+        return None
+    mixed = [name for name in masks if components[name] is not None]
+    if mixed:
+        raise OntogenyError(
+            f"components must hold either masks by parameter or selections by name, not both; {mixed[0]!r} is a mask. "
+            "Name it: {'mine': {" + repr(mixed[0]) + ": mask}}."
+        )
+    return dict(components)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _is_mask(value: Any) -> bool:
+    """Whether a value can only be meant as a mask: an array, True or False, or a (nested) list of numbers."""
+    if isinstance(value, list):
+        return bool(value) and all(_is_mask(part) or isinstance(part, int | float) for part in value)
+    return _is_array(value) or isinstance(value, bool)

@@ -72,7 +72,7 @@ def _map_style(data: Any, device: torch.device | None, dtype: torch.dtype | None
 
     def place(batch: Any) -> Any:
         if isinstance(batch, Tensor):
-            return batch.to(device=device, dtype=dtype) if batch.is_floating_point() else batch.to(device=device)
+            return _ready(batch, "data", device, dtype)
         if isinstance(batch, Mapping):
             return {key: place(value) for key, value in batch.items()}
         if isinstance(batch, tuple | list):
@@ -81,9 +81,20 @@ def _map_style(data: Any, device: torch.device | None, dtype: torch.dtype | None
 
     def take(index: Tensor | None) -> Batch:
         chosen = range(len(data)) if index is None else index.tolist()
-        return place(default_collate([data[i] for i in chosen]))
+        return place(default_collate([_numbers_as_tensors(data[i]) for i in chosen]))
 
     return Examples(len(data), take)
+
+
+def _numbers_as_tensors(example: Any) -> Any:
+    """Lists of numbers, as in Hugging Face data sets, as tensors: collated as lists they come out transposed."""
+    if isinstance(example, Mapping):
+        return {key: _numbers_as_tensors(value) for key, value in example.items()}
+    if isinstance(example, tuple):
+        return tuple(_numbers_as_tensors(value) for value in example)
+    if isinstance(example, list):
+        return torch.as_tensor(example)
+    return example
 
 
 def check_batch_size(batch_size: int, count: int) -> None:

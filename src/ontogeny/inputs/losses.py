@@ -41,7 +41,13 @@ class ModuleLoss:
         self._pair = _Pair(model, loss_fn)
         copies = {
             f"model.{name}": value.detach().to(device=device, dtype=dtype if value.is_floating_point() else None)
-            for name, value in (*model.named_parameters(), *model.named_buffers())
+            for name, value in model.named_parameters()
+        }
+        copies |= {  # copied, since a forward pass may count or average in them
+            f"model.{name}": value.detach().to(
+                device=device, dtype=dtype if value.is_floating_point() else None, copy=True
+            )
+            for name, value in model.named_buffers()
         }
         self.center: Params = {name: copies[f"model.{name}"].clone() for name in selected}
         self._frozen = {name: value for name, value in copies.items() if name.removeprefix("model.") not in selected}
@@ -69,10 +75,20 @@ class Potential:
     """
 
     def __init__(self, function: Callable[[Any], Tensor], w_star: Tensor | Params) -> None:
+        if not callable(function):
+            raise OntogenyError(f"function must be a callable of the weights that returns a scalar; got {function!r}.")
         self.function = function
         self.w_star = w_star
         self._bare = isinstance(w_star, Tensor)
         named = {"w": w_star} if isinstance(w_star, Tensor) else w_star
+        floating = isinstance(named, dict) and all(
+            isinstance(value, Tensor) and value.is_floating_point() and value.numel() for value in named.values()
+        )
+        if not (floating and named):
+            raise OntogenyError(
+                "w_star must be a floating-point tensor with at least one weight, or a dict of such tensors; "
+                f"got {type(w_star).__name__}. Turn numbers into one with torch.as_tensor."
+            )
         self.center: Params = {name: value.detach().clone() for name, value in named.items()}
 
     def to(self, dtype: torch.dtype, device: torch.device | None) -> Potential:
@@ -84,6 +100,27 @@ class Potential:
     def __call__(self, params: Params, batch: Batch) -> Tensor:
         """The loss as a batch of one, shape ``(1,)``."""
         return self.function(params["w"] if self._bare else params).reshape(1)
+
+
+def check_potential(problem: Potential) -> None:
+    """Try the function once at w_star and refuse what cannot be sampled.
+
+    Raises:
+        OntogenyError: if it returns no scalar tensor, is not finite, or does not depend on the weights.
+    """
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in problem.center.items()}
+    with torch.enable_grad():
+        value = problem.function(leaves["w"] if isinstance(problem.w_star, Tensor) else leaves)
+    if not (isinstance(value, Tensor) and value.numel() == 1):
+        came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise OntogenyError(f"function must return a scalar tensor, the loss at the weights it was given; got {came}.")
+    if not bool(value.isfinite()):
+        raise OntogenyError("model: the Potential must be finite at w_star; it is NaN or infinite there.")
+    if not value.requires_grad:
+        raise OntogenyError(
+            "function does not depend on the weights it is given, or its gradient is cut off; expected a scalar that "
+            "torch can differentiate."
+        )
 
 
 def check_loss(loss: ModuleLoss, batch: Batch, batch_size: int) -> None:
@@ -121,13 +158,19 @@ def check_loss(loss: ModuleLoss, batch: Batch, batch_size: int) -> None:
 
 @contextmanager
 def undisturbed(model: nn.Module | None) -> Iterator[None]:
-    """Evaluation mode inside, the caller's modes and global random state as they were outside."""
+    """Evaluation mode inside, the caller's modes and global random state as they were outside.
+
+    Attention runs on its plain path: torch's fused one for evaluation can be neither batched nor differentiated twice.
+    """
     modes = {} if model is None else {module: module.training for module in model.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        with torch.random.fork_rng():
+        torch.backends.mha.set_fastpath_enabled(False)
+        with torch.random.fork_rng(), torch.inference_mode(False):
             if model is not None:
                 model.eval()
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for module, training in modes.items():
             module.training = training

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from ontogeny.core.errors import OntogenyError
 from ontogeny.plots import theme
 
+SIZES = (15, 7, 10, 13, 11, 9)  # of the features' symbols: those at one place stand inside each other
+
 
 def class_fractions(fractions: xr.Dataset) -> go.Figure:
     """Share of seeds in each class with its binomial interval.
@@ -62,13 +64,15 @@ def emergence_against_jump(emergence: xr.Dataset, fits: xr.Dataset, inflection: 
 
     emergence: `emergence` (seed, feature) in steps, NaN for a feature that is not represented at the end (not drawn);
     inflection: (seed,), NaN for a seed that does not jump (not drawn); fits: its `inflection_se`, drawn as ±1.96 s.e.
+    Both axes are logarithmic, since most features emerge in the first hundreds of steps, unless one emerges at step 0.
     """
     when = inflection.dropna("seed")
     if not when.size:
         return theme.empty("No seed jumps: there is nothing to compare.")
     made = theme.figure(520, **theme.legend_above())
     steps = emergence["emergence"].sel(seed=when["seed"])
-    top = 1.06 * max([*when.values, *steps.values[np.isfinite(steps.values)]])
+    seen = np.array([*when.values, *steps.values[np.isfinite(steps.values)]])
+    logarithmic = bool(seen.min() > 0)
     for j in range(steps.sizes["feature"]):
         se = fits["inflection_se"].sel(seed=when["seed"]).values
         colour = theme.feature_colour(j)
@@ -77,7 +81,12 @@ def emergence_against_jump(emergence: xr.Dataset, fits: xr.Dataset, inflection: 
                 x=when.values,
                 y=steps.isel(feature=j).values,
                 mode="markers",
-                marker={"color": colour, "size": 8, "line": {"width": 0}},
+                marker={
+                    "color": colour,
+                    "size": SIZES[j % len(SIZES)],
+                    "symbol": theme.feature_symbol(j),
+                    "line": {"width": 1.7},
+                },
                 error_x={
                     "type": "data",
                     "array": 1.96 * se,
@@ -91,18 +100,30 @@ def emergence_against_jump(emergence: xr.Dataset, fits: xr.Dataset, inflection: 
                 "rank jumps at step %{x:,.0f} ± %{customdata[1]:,.0f} (s.e.)<extra></extra>",
             )
         )
+    low, high = (seen.min() / 1.25, seen.max() * 1.25) if logarithmic else (0.0, 1.06 * seen.max())
     made.add_trace(
         go.Scatter(
-            x=[0, top],
-            y=[0, top],
+            x=[low, high],
+            y=[low, high],
             mode="lines",
             line={"color": theme.MUTED, "width": 1, "dash": "dot"},
             hoverinfo="skip",
             name="both at the same step",
         )
     )
-    made.update_xaxes(title_text="step of the rank jump (inflection)", range=[0, top])
-    made.update_yaxes(title_text="step at which a feature emerges", range=[0, top])
+    steps_of_jumps = when.values if logarithmic else np.array([low, high])
+    across = (steps_of_jumps.min() / 1.25, steps_of_jumps.max() * 1.25) if logarithmic else (low, high)
+    for update, title, (start, stop) in (
+        (made.update_xaxes, "step of the rank jump (inflection)", across),
+        (made.update_yaxes, "step at which a feature emerges", (low, high)),
+    ):
+        if logarithmic:
+            ticks = theme.log_ticks([start, stop])
+            update(type="log", range=[math.log10(start), math.log10(stop)], tickvals=ticks)
+            update(ticktext=[f"{t:,.10g}" for t in ticks])
+        else:
+            update(range=[start, stop])
+        update(title_text=title + (", log scale" if logarithmic else ""))
     return made
 
 
@@ -155,7 +176,7 @@ def cut_point_differences(tests: xr.Dataset) -> go.Figure:
     made.add_hline(y=0, line={"color": theme.MUTED, "width": 1, "dash": "dot"})
     made.update_xaxes(tickvals=list(range(len(cells))), ticktext=labels, range=[-0.5, len(cells) - 0.4])
     made.update_xaxes(title_text="statistic and variant of the test")
-    made.update_yaxes(title_text="LLC at the inflection − at random cuts")
+    made.update_yaxes(title_text="statistic at the inflection −<br>mean over random cuts (LLC)")
     return made
 
 

@@ -1,7 +1,7 @@
 """Feature vectors: their polygon along training, for one seed or for all at once, and the cosines between them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -21,7 +21,8 @@ class Animation:
     """A figure some of whose traces move: in frame f of option o, trace k shows points slices[k] of x[o, f], y[o, f].
 
     x, y: (option, frame, point), NaN for a gap; slices: per trace (start, stop), (0, 0) for one that stays;
-    options: what the selector offers (one: no selector); frames: the label of each frame, for the slider.
+    options: what the selector offers (one: no selector); frames: the label of each frame, for the slider; notes: what
+    is said below the slider, per option and frame, or nothing.
     """
 
     figure: go.Figure
@@ -32,15 +33,20 @@ class Animation:
     frames: list[str]
     first_option: int = 0
     first_frame: int = 0
+    notes: list[list[str]] = field(default_factory=list)
 
 
-def polytope(trajectory: xr.Dataset, *, threshold: float = 0.5, start: str = "") -> Animation:
+def polytope(
+    trajectory: xr.Dataset, *, threshold: float = 0.5, start: str = "", measurements: xr.Dataset | None = None
+) -> Animation:
     """Draw the columns of W of one seed in the plane along training: an option a seed, a frame a step.
 
     trajectory: `weight` (seed, time, hidden, feature) with two hidden dimensions, `step` (time,). The polygon is the
     convex hull of the features of norm above `threshold`. start: the seed shown first, as a word; else the first one.
+    measurements: the polygon of the checkpoint nearest in step is named below the slider.
     """
-    weight, frames = _frames(trajectory)
+    weight, steps = _frames(trajectory)
+    frames = [f"step {s:,}" for s in steps]
     seeds, times, _, n = weight.shape
     spokes = np.zeros((seeds, times, 2, n, 2))
     spokes[..., 1] = weight
@@ -60,7 +66,7 @@ def polytope(trajectory: xr.Dataset, *, threshold: float = 0.5, start: str = "")
             fillcolor="rgba(91,98,112,0.08)",
             line={"color": "#9aa1ad", "width": 1},
             hoverinfo="skip",
-            name="polygon",
+            name="hull",
         )
     )
     for j in range(n):
@@ -101,16 +107,18 @@ def polytope(trajectory: xr.Dataset, *, threshold: float = 0.5, start: str = "")
     options = [str(int(s)) for s in trajectory["seed"].values]
     shown = options.index(start) if start in options else 0
     x, y = theme.compact(points[:, :, 0]), theme.compact(points[:, :, 1])
-    return Animation(made, x, y, slices, options, frames, shown, times - 1)
+    notes = [] if measurements is None else [_nearest_polygons(measurements.sel(seed=int(s)), steps) for s in options]
+    return Animation(made, x, y, slices, options, frames, shown, times - 1, notes)
 
 
-def gallery(trajectory: xr.Dataset, classes: xr.DataArray) -> Animation:
+def gallery(trajectory: xr.Dataset, classes: xr.DataArray, *, measurements: xr.Dataset | None = None) -> Animation:
     """Draw all seeds' feature vectors at the same step, a cell each with its unit circle; a frame a step.
 
     trajectory as in `polytope`; classes: one word a seed, which colours the cell's label. Cells lie on one pair of axes
-    with equal aspect, 2·reach apart, so that six traces, one a feature, carry any number of seeds.
+    with equal aspect, 2·reach apart, so that six traces, one a feature, carry any number of seeds. measurements: the
+    polygon of each seed's last checkpoint stands under its cell where there is room, and in the hover label.
     """
-    weight, frames = _frames(trajectory)
+    weight, steps = _frames(trajectory)
     seeds, times, _, n = weight.shape
     columns = min(range(min(seeds, 5), 11), key=lambda c: (-seeds % c, abs(c - math.sqrt(1.6 * seeds))))
     rows = math.ceil(seeds / columns)
@@ -123,8 +131,9 @@ def gallery(trajectory: xr.Dataset, classes: xr.DataArray) -> Animation:
     lines = np.stack([base, tips, gap], axis=-1)
     points = lines.transpose(0, 1, 3, 2, 4).reshape(times, 2, n, 3 * seeds)
     flat = points.reshape(times, 2, -1)
-    made = theme.figure(min(175, 1000 // columns) * rows + 60, **theme.legend_above())
+    made = theme.figure(min(190, 1000 // columns) * rows + 60, **theme.legend_above())
     names = [int(s) for s in trajectory["seed"].values]
+    ends = [""] * seeds if measurements is None else [_last_polygon(measurements.sel(seed=s)) for s in names]
     made.add_trace(_circles(where))
     for j in range(n):
         made.add_trace(
@@ -140,11 +149,15 @@ def gallery(trajectory: xr.Dataset, classes: xr.DataArray) -> Animation:
                     "line": {"width": 0},
                 },
                 name=f"feature {j}",
-                text=[f"seed {s}" for s in names for _ in range(3)],
+                text=[
+                    f"seed {s}" + (f"<br>ends closest to a {e}" if e else "")
+                    for s, e in zip(names, ends, strict=True)
+                    for _ in range(3)
+                ],
                 hovertemplate=f"%{{text}}<br>feature {j}<extra></extra>",
             )
         )
-    for (x, y), seed in zip(where, names, strict=True):
+    for (x, y), seed, end in zip(where, names, ends, strict=True):
         name = str(classes.sel(seed=seed).item())
         made.add_annotation(
             x=x - 0.48 * pitch,
@@ -154,10 +167,19 @@ def gallery(trajectory: xr.Dataset, classes: xr.DataArray) -> Animation:
             text=f"<b>{seed}</b> {theme.SHORT_CLASS_NAMES.get(name, name)}" if columns <= 6 else f"<b>{seed}</b>",
             font={"size": 11, "color": theme.class_colour(name)},
         )
+        if end and columns <= 6:
+            made.add_annotation(
+                x=x,
+                y=y - 0.5 * pitch,
+                yanchor="bottom",
+                text=end,
+                font={"size": 10.5, "color": theme.MUTED},
+            )
     made.update_layout(margin={"b": 8})
     hidden = {"visible": False, "constrain": "domain"}
     made.update_xaxes(range=[-pitch / 2, (columns - 0.5) * pitch], **hidden)
     made.update_yaxes(range=[-(rows - 0.5) * pitch, pitch / 2], scaleanchor="x", **hidden)
+    frames = [f"step {s:,}" for s in steps]
     slices = [(0, 0), *((3 * seeds * j, 3 * seeds * (j + 1)) for j in range(n))]
     return Animation(
         made, theme.compact(flat[None, :, 0]), theme.compact(flat[None, :, 1]), slices, ["all"], frames, 0, times - 1
@@ -210,12 +232,41 @@ def cosines(trajectory: xr.Dataset, seed: int, *, threshold: float = 0.3, inflec
     return made
 
 
-def _frames(trajectory: xr.Dataset) -> tuple[NDArray[np.float64], list[str]]:
-    """Weights (seed, frame, 2, feature) and the frames' labels, fewer frames where there are many seeds."""
+def polygon_name(corners: int, near_zero: int) -> str:
+    """Name the closest polygon, as in "4-gon, 2 near zero": so many corners and so many features left over.
+
+    >>> polygon_name(4, 2), polygon_name(2, 0), polygon_name(1, 5)
+    ('4-gon, 2 near zero', 'antipodal pair', 'single feature, 5 near zero')
+    """
+    shape = {1: "single feature", 2: "antipodal pair"}.get(corners, f"{corners}-gon")
+    return shape + (f", {near_zero} near zero" if near_zero else "")
+
+
+def _polygon(one: xr.Dataset, checkpoint: int) -> str:
+    """Name the polygon and say how far off it is, relative to the length of all weights."""
+    at = one.isel(checkpoint=checkpoint)
+    name = polygon_name(int(at["polygon"]), int(at["features_near_zero"]))
+    return f"{name} ({float(at['polygon_distance']):.2f})"
+
+
+def _last_polygon(one: xr.Dataset) -> str:
+    return _polygon(one, int(one["step"].notnull().sum()) - 1)
+
+
+def _nearest_polygons(one: xr.Dataset, steps: list[int]) -> list[str]:
+    """Say for every step which polygon the weights are closest to at the checkpoint nearest in step."""
+    known = one["step"].values.astype(float)
+    nearest = [int(np.nanargmin(np.abs(known - s))) for s in steps]
+    said = {k: _polygon(one, k) for k in set(nearest)}
+    return [f"closest regular polygon at checkpoint {int(known[k]):,}: {said[k]}" for k in nearest]
+
+
+def _frames(trajectory: xr.Dataset) -> tuple[NDArray[np.float64], list[int]]:
+    """Weights (seed, frame, 2, feature) and the frames' steps, fewer frames where there are many seeds."""
     at_most = min(FRAMES, max(40, FRAMES_OF_ALL // max(1, trajectory.sizes["seed"])))
     run = trajectory.isel(time=theme.thin(trajectory.sizes["time"], at_most))
     weight = run["weight"].transpose("seed", "time", "hidden", "feature").values.astype(float)
-    return weight, [f"step {int(s):,}" for s in run["step"].values]
+    return weight, [int(s) for s in run["step"].values]
 
 
 def _reach(weight: NDArray[np.float64]) -> float:

@@ -1,6 +1,7 @@
 """The local learning coefficient over training: one seed with its errors, all seeds, all jumps over each other."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,19 +13,54 @@ from ontogeny.analysis import t_interval
 from ontogeny.plots import theme
 
 COLOUR, RANK_COLOUR = "#0072b2", "#a94a00"
+NO_MINIMUM = "triangle-down-open"
+NO_MINIMUM_NAME = "λ̂ where w* is no minimum (below baseline)"
+RANK_BELOW = (0.94, 2.5)
+"""Range of the rank's axis under the LLC: the curve of the rank, 1 to 2, takes the lower two thirds."""
+ALIGNED_SHOWN = 0.12
+
+
+def usable(measurements: xr.Dataset) -> xr.DataArray:
+    """Tell which λ̂ are usable: finite, and not of regime "below_baseline", which rules out that w* is a minimum."""
+    finite = xr.apply_ufunc(np.isfinite, measurements["llc"].astype(float))
+    return finite & (measurements["regime"].astype(str) != "below_baseline")
+
+
+def llc_range(measurements: xr.Dataset) -> tuple[float, float] | None:
+    """First range of every axis of λ̂: from below 0 and the 1 % quantile of the usable estimates to above their maximum.
+
+    Far from a minimum λ̂ can be hundreds below zero, and would leave nothing of the others to be seen. None where there
+    is no usable estimate: the axis then finds its range itself.
+    """
+    values = measurements["llc"].values.astype(float)[usable(measurements).values]
+    if not values.size:
+        return None
+    low, high = min(0.0, float(np.quantile(values, 0.01))), float(values.max())
+    span = (high - low) or 1.0
+    return low - 0.12 * span, high + 0.08 * span
+
+
+def out_of_view(measurements: xr.Dataset) -> tuple[int, int]:
+    """Count the estimates outside `llc_range`, and how many of them are of regime "below_baseline"."""
+    shown, values = llc_range(measurements), measurements["llc"].values.astype(float)
+    if shown is None:
+        return 0, 0
+    outside = np.isfinite(values) & ((values < shown[0]) | (values > shown[1]))
+    return int(outside.sum()), int((outside & ~usable(measurements).values).sum())
 
 
 def llc_over_rank(
     measurements: xr.Dataset, trajectory: xr.Dataset, seed: int, *, inflection: float = math.nan
 ) -> go.Figure:
-    """Draw λ̂ ± 1.96 s.e. of one seed over training step, with its effective rank on a second axis.
+    """Draw λ̂ ± 1.96 s.e. of one seed over training step, over its effective rank on the right axis.
 
     measurements: `llc`, `llc_se`, `status`, `regime`, `r_hat`, `ess`, `chains_lost` (seed, checkpoint) with coordinate
-    `step`; trajectory: `effective_rank` (seed, time). A status other than "ok" has its own symbol; a checkpoint without
-    a value (NaN) is a cross on the axis, and neither line nor band is drawn across it.
+    `step`; trajectory: `effective_rank` (seed, time). A status other than "ok" has its own symbol, and so has λ̂ where
+    w* is no minimum; a checkpoint without a value (NaN) is a cross at the bottom, and neither line nor band is drawn
+    across it. The axis shows `llc_range` of all of `measurements` first, and a note counts what lies outside.
     """
     made = make_subplots(specs=[[{"secondary_y": True}]])
-    made.update_layout(template=theme.template(), height=520, uirevision="keep", **theme.legend_above(2))
+    made.update_layout(template=theme.template(), height=540, uirevision="keep", **theme.legend_above(2))
     made.update_layout(margin={"r": 64})
     run = trajectory.sel(seed=seed)
     run = run.isel(time=theme.thin(run.sizes["time"], theme.points_a_curve(trajectory.sizes["seed"], 240)))
@@ -34,55 +70,81 @@ def llc_over_rank(
             y=theme.compact(run["effective_rank"].values),
             mode="lines",
             line={"color": RANK_COLOUR, "width": 1.6},
+            opacity=0.75,
             name="effective rank (right axis)",
             hovertemplate=f"seed {seed}<br>step %{{x:,.0f}}<br>effective rank %{{y:.3f}}<extra></extra>",
         ),
-        secondary_y=True,
+        secondary_y=False,
     )
-    one = measurements.sel(seed=seed)
+    one, shown = measurements.sel(seed=seed), llc_range(measurements)
     step, llc, se = (np.asarray(one[k].values, dtype=float) for k in ("step", "llc", "llc_se"))
-    made.add_trace(theme.band(step, llc - 1.96 * se, llc + 1.96 * se, COLOUR, name="±1.96 s.e.", showlegend=True))
     line = {"color": COLOUR, "width": 1.5}
-    made.add_trace(
-        go.Scatter(
-            x=theme.whole(step),
-            y=theme.compact(llc),
-            mode="lines",
-            line=line,
-            hoverinfo="skip",
-            showlegend=False,
-            connectgaps=False,
-        )
-    )
-    for trace in _status_markers(one, seed):
-        made.add_trace(trace)
+    curve = {"mode": "lines", "line": line, "hoverinfo": "skip", "showlegend": False, "connectgaps": False}
+    band = theme.band(step, llc - 1.96 * se, llc + 1.96 * se, COLOUR, name="±1.96 s.e.", showlegend=True)
+    for trace in (
+        band,
+        go.Scatter(x=theme.whole(step), y=theme.compact(llc), **curve),
+        *_markers(one, seed, shown),
+    ):
+        made.add_trace(trace, secondary_y=True)
     if math.isfinite(inflection):
         made.add_vline(x=inflection, line={"color": "#b3261e", "width": 1.2})
     made.update_xaxes(title_text="training step")
-    made.update_yaxes(title_text="LLC estimate λ̂(nβ, γ), dimensionless", title_font_color=COLOUR, secondary_y=False)
     made.update_yaxes(
+        title_text="LLC estimate λ̂(nβ, γ), dimensionless",
+        title_font_color=COLOUR,
+        side="left",
+        tickmode="auto",
+        showgrid=True,
+        secondary_y=True,
+    )
+    made.update_yaxes(  # the axis below, so that the LLC is drawn over the rank
         title_text="effective rank (1 to 2)",
         title_font_color=RANK_COLOUR,
-        range=list(theme.RANK_RANGE),
+        range=list(RANK_BELOW),
         tickmode="array",
         tickvals=[1, 1.2, 1.4, 1.6, 1.8, 2],
         showgrid=False,
-        secondary_y=True,
+        side="right",
+        secondary_y=False,
     )
+    _first_range(made, shown, llc, axis="y2")
     return made
 
 
-def _status_markers(one: xr.Dataset, seed: int) -> list[go.Scatter]:
-    """Make a trace a status; checkpoints without a value as crosses under the lowest finite bound."""
-    words = one["status"].values.astype(str)
+def _first_range(made: go.Figure, shown: tuple[float, float] | None, llc: NDArray[np.float64], *, axis: str) -> None:
+    """Set the first range of the axis of λ̂ and say in the picture what lies outside it."""
+    if shown is None:
+        return
+    made.update_layout({axis.replace("y", "yaxis"): {"range": list(shown)}})
+    values = llc[np.isfinite(llc)]
+    below, above = values[values < shown[0]], values[values > shown[1]]
+    said = [f"{below.size:,} below this picture, down to {below.min():,.0f}"] if below.size else []
+    said += [f"{above.size:,} above it, up to {above.max():,.0f}"] if above.size else []
+    if said:
+        made.add_annotation(
+            text=("λ̂: " + "; ".join(said) + " (double click shows all)").replace("-", "−"),
+            xref="x domain",
+            yref="y domain",
+            x=0.985,
+            y=0.015,
+            xanchor="right",
+            yanchor="bottom",
+            font={"size": 11.5, "color": theme.MUTED},
+            bgcolor="rgba(255,255,255,0.8)",
+        )
+
+
+def _markers(one: xr.Dataset, seed: int, shown: tuple[float, float] | None) -> list[go.Scatter]:
+    """Make a trace a status, one where w* is no minimum, and crosses at the bottom for checkpoints without a value."""
+    words, regimes = (one[k].values.astype(str) for k in ("status", "regime"))
     step, llc, se = (np.asarray(one[k].values, dtype=float) for k in ("step", "llc", "llc_se"))
-    finite = np.isfinite(llc)
-    bounds = np.concatenate([llc[finite], (llc - 1.96 * se)[finite & np.isfinite(se)]])
-    floor = float(bounds.min()) - 0.05 * (np.ptp(bounds) or 1.0) if bounds.size else 0.0
+    finite, below = np.isfinite(llc), regimes == "below_baseline"
+    floor = 0.0 if shown is None else shown[0] + 0.03 * (shown[1] - shown[0])
     about = theme.cells(
         se,
         [theme.status_name(w) for w in words],
-        [theme.status_name(str(w)) for w in one["regime"].values],
+        [theme.status_name(w) for w in regimes],
         one["r_hat"].values,
         one["ess"].values,
         one["chains_lost"].values,
@@ -90,23 +152,30 @@ def _status_markers(one: xr.Dataset, seed: int) -> list[go.Scatter]:
     health = (
         "status: %{customdata[1]}, %{customdata[2]}<br>R̂ %{customdata[3]:.3f}, ESS %{customdata[4]:.0f}<extra></extra>"
     )
+    groups = [
+        (f"λ̂, status {theme.status_name(word)}", finite & ~below & (words == word), word, "")
+        for word in sorted(set(words[finite & ~below]), key=lambda w: (w != "ok", w))
+    ]
+    if (finite & below).any():
+        groups.append((NO_MINIMUM_NAME, finite & below, "", "w* is no minimum here<br>"))
     traces = []
-    for word in sorted(set(words[finite]), key=lambda w: (w != "ok", w)):
-        at = finite & (words == word)
+    for name, at, word, remark in groups:
+        symbol = theme.STATUS_SYMBOLS.get(word, "hexagon-open") if word else NO_MINIMUM
         traces.append(
             go.Scatter(
                 x=theme.whole(step[at]),
                 y=theme.compact(llc[at]),
                 mode="markers",
                 marker={
-                    "symbol": theme.STATUS_SYMBOLS.get(word, "hexagon-open"),
+                    "symbol": symbol,
                     "size": 5 if word == "ok" else 9,
                     "color": COLOUR,
                     "line": {"width": 1.6 if word != "ok" else 0, "color": COLOUR},
                 },
                 customdata=[row for row, here in zip(about, at, strict=True) if here],
-                name=f"λ̂, status {theme.status_name(word)}",
+                name=name,
                 hovertemplate=f"seed {seed}<br>step %{{x:,.0f}}<br>λ̂ = %{{y:.3f}} ± %{{customdata[0]:.3f}} (s.e.)<br>"
+                + remark
                 + health,
             )
         )
@@ -127,46 +196,68 @@ def _status_markers(one: xr.Dataset, seed: int) -> list[go.Scatter]:
 
 
 def llc_all_seeds(measurements: xr.Dataset, classes: xr.DataArray) -> go.Figure:
-    """Draw λ̂ of every seed over training step, a line a seed coloured by class; it stops where a value is missing."""
-    made = theme.figure(460, **theme.legend_above())
-    seen: set[str] = set()
+    """Draw λ̂ of every seed over training step, a line a seed coloured by class; it stops where a value is missing.
+
+    The axis shows `llc_range` first; hollow triangles: w* is no minimum.
+    """
+    made = theme.figure(480, **theme.legend_above())
+    small = measurements.sizes["seed"] > 40
     for seed in (int(s) for s in measurements["seed"].values):
         one, name = measurements.sel(seed=seed), str(classes.sel(seed=seed).item())
         step, llc, se = (np.asarray(one[k].values, dtype=float) for k in ("step", "llc", "llc_se"))
+        regimes = one["regime"].values.astype(str)
+        below = regimes == "below_baseline"
+        words = (theme.status_name(f"{s}, {r}") for s, r in zip(one["status"].values, regimes, strict=True))
         made.add_trace(
             go.Scatter(
                 x=theme.whole(step),
                 y=theme.compact(llc),
                 mode="lines+markers",
-                marker={"size": 3},
-                line={"color": theme.class_colour(name), "width": 1.2},
+                marker={
+                    "size": np.where(below, 7, 2 if small else 3).tolist(),
+                    "symbol": np.where(below, NO_MINIMUM, "circle").tolist(),
+                    "line": {"width": 0},
+                },
+                line={"color": theme.class_colour(name), "width": 0.8 if small else 1.2},
                 opacity=0.75,
                 connectgaps=False,
                 legendgroup=name,
-                showlegend=name not in seen,
-                name=theme.class_name(name),
-                customdata=theme.cells(se, [theme.status_name(str(w)) for w in one["status"].values]),
+                showlegend=False,
+                name=f"seed {seed}",
+                customdata=theme.cells(se, list(words)),
                 hovertemplate=f"seed {seed} ({theme.class_name(name)})<br>step %{{x:,.0f}}<br>"
-                "λ̂ = %{y:.3f} ± %{customdata[0]:.3f} (s.e.)<br>status: %{customdata[1]}<extra></extra>",
+                "λ̂ = %{y:.3f} ± %{customdata[0]:.3f} (s.e.)<br>%{customdata[1]}<extra></extra>",
             )
         )
-        seen.add(name)
+    for name in sorted({str(c) for c in classes.values}, key=lambda c: ([*theme.CLASS_NAMES, c].index(c), c)):
+        line = {"color": theme.class_colour(name), "width": 2}
+        entry = {"legendgroup": name, "name": theme.class_name(name)}
+        made.add_trace(go.Scatter(x=[None], y=[None], mode="lines", line=line, **entry))
+    if (measurements["regime"].values.astype(str) == "below_baseline").any():
+        marker = {"symbol": NO_MINIMUM, "size": 7, "color": theme.MUTED, "line": {"width": 1.4}}
+        made.add_trace(go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name="w* is no minimum here"))
     made.update_xaxes(title_text="training step")
     made.update_yaxes(title_text="LLC estimate λ̂(nβ, γ), dimensionless")
+    _first_range(made, llc_range(measurements), measurements["llc"].values.astype(float), axis="y")
     return made
 
 
-def aligned_at_jump(measurements: xr.Dataset, inflection: xr.DataArray) -> go.Figure:
+def aligned_at_jump(
+    measurements: xr.Dataset, inflection: xr.DataArray, *, windows: Sequence[tuple[float, float]] = ()
+) -> go.Figure:
     """Draw λ̂ and effective rank of the jumping seeds over steps since their inflection, with mean ± 95 % t interval.
 
-    measurements: (seed, checkpoint); inflection: (seed,), in steps, NaN for a seed that does not jump. The mean is
-    taken where two seeds or more have a value, over the part of training that every jumping seed's checkpoints span;
-    between two neighbouring checkpoints a seed is interpolated linearly, and not across a missing value.
+    measurements: (seed, checkpoint); inflection: (seed,), in steps, NaN for a seed that does not jump. λ̂ enters where
+    it is `usable`. The mean is taken where two seeds or more have a value, over the part of training that every jumping
+    seed's checkpoints span; between two neighbouring checkpoints a seed is interpolated linearly, and not across an
+    estimate that is missing or not usable. windows: stretches of steps since the inflection to be shaded. First shown
+    is `ALIGNED_SHOWN` of training on both sides.
     """
     when = inflection.dropna("seed")
     if not when.size:
         return theme.empty("No seed jumps: there is nothing to align.")
     jumping = measurements.sel(seed=when["seed"])
+    jumping = jumping.assign(llc=jumping["llc"].where(usable(jumping)))
     made = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.6, 0.4])
     made.update_layout(template=theme.template(), height=600, uirevision="keep", **theme.legend_above())
     made.update_xaxes(title_text="training steps since the inflection of effective rank", row=2, col=1)
@@ -174,10 +265,20 @@ def aligned_at_jump(measurements: xr.Dataset, inflection: xr.DataArray) -> go.Fi
     made.update_yaxes(title_text="effective rank (1 to 2)", row=2, col=1)
     since = jumping["step"].values - when.values[:, None]
     first, last = common_stretch(since)
-    made.update_xaxes(range=[first - 0.08 * (last - first), last + 0.08 * (last - first)])
+    reach = ALIGNED_SHOWN * float(np.nanmax(measurements["step"].values))
+    made.update_xaxes(range=[max(first - 0.08 * (last - first), -reach), min(last + 0.08 * (last - first), reach)])
     for row, (key, colour) in enumerate((("llc", COLOUR), ("effective_rank", RANK_COLOUR)), start=1):
         values = np.asarray(jumping[key].values, dtype=float)
-        _aligned_row(made, row, since, values, when["seed"].values, colour, "λ̂" if key == "llc" else "effective rank")
+        _aligned_row(
+            made, row, since, values, when["seed"].values, colour, "λ̂" if key == "llc" else "effective rank", reach
+        )
+        near = values[np.isfinite(values) & (np.abs(since) <= reach)]
+        if near.size:
+            made.update_yaxes(
+                range=[near.min() - 0.15 * np.ptp(near), near.max() + 0.15 * np.ptp(near)], row=row, col=1
+            )
+        for x0, x1 in windows:
+            made.add_vrect(x0=x0, x1=x1, fillcolor="#eef0f3", line_width=0, layer="below", row=row, col=1)
         made.add_vline(x=0, row=row, col=1, line={"color": "#b3261e", "width": 1.2})
     return made
 
@@ -190,15 +291,17 @@ def _aligned_row(
     seeds: NDArray[np.int_],
     colour: str,
     label: str,
+    reach: float,
 ) -> None:
     for i, seed in enumerate(seeds):
         made.add_trace(
             go.Scatter(
                 x=theme.compact(since[i]),
                 y=theme.compact(values[i]),
-                mode="lines",
+                mode="lines+markers",
                 line={"color": "#8a909c", "width": 1},
-                opacity=0.7,
+                marker={"size": 3},
+                opacity=0.7 if len(seeds) < 10 else 0.4,
                 name="one seed",
                 legendgroup="one",
                 showlegend=row == 1 and i == 0,
@@ -207,7 +310,9 @@ def _aligned_row(
             row=row,
             col=1,
         )
-    grid = np.linspace(*common_stretch(since), 121)
+    first, last = common_stretch(since)
+    near = np.linspace(max(first, -reach), min(last, reach), 101)
+    grid = np.unique(np.concatenate([np.linspace(first, last, 121), near]))
     curves = np.stack(
         [np.interp(grid, t[np.isfinite(t)], v[np.isfinite(t)]) for t, v in zip(since, values, strict=True)]
     )

@@ -40,11 +40,17 @@ STATUS_SYMBOLS = {
     "diverged": "x",
 }
 RANK_RANGE = (0.97, 2.06)
+FEATURE_SYMBOLS = ("circle-open", "square-open", "diamond-open", "triangle-up-open", "cross-thin-open", "x-thin-open")
 
 
 def feature_colour(index: int) -> str:
     """Return the colour of feature `index`, the same in every figure; repeats after eight."""
     return FEATURE_COLOURS[index % len(FEATURE_COLOURS)]
+
+
+def feature_symbol(index: int) -> str:
+    """Return a hollow symbol for feature `index`, so that features that coincide stay apart; repeats after six."""
+    return FEATURE_SYMBOLS[index % len(FEATURE_SYMBOLS)]
 
 
 def class_colour(name: str) -> str:
@@ -135,14 +141,26 @@ def round_ticks(low: float, high: float, at_most: int = 4) -> list[float]:
 
 
 def log_ticks(values: ArrayLike) -> list[float]:
-    """Choose 1, 2 and 5 times every power of ten within the range of the positive `values`, for a logarithmic axis."""
+    """Choose round ticks within the range of the positive `values`, for a logarithmic axis.
+
+    1, 2 and 5 times every power of ten, more multiples where that leaves fewer than three, and even steps within less
+    than that.
+
+    >>> log_ticks([0.12, 0.37]), log_ticks([1.21, 1.29])
+    ([0.12, 0.15, 0.2, 0.25, 0.3], [1.22, 1.24, 1.26, 1.28])
+    """
     array = np.asarray(values, dtype=float)
     array = array[np.isfinite(array) & (array > 0)]
     if not array.size:
         return []
-    powers = range(math.floor(math.log10(array.min())), math.ceil(math.log10(array.max())) + 1)
-    ticks = [float(f"{m}e{k}") for k in powers for m in (1, 2, 5)]
-    return [t for t in ticks if array.min() / 1.05 <= t <= array.max() * 1.05]
+    low, high = float(array.min()), float(array.max())
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for multiples in ((1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)):
+        ticks = [float(f"{m}e{k}") for k in powers for m in multiples]
+        inside = [t for t in ticks if low / 1.05 <= t <= high * 1.05]
+        if len(inside) >= 3:
+            return inside
+    return [float(f"{t:.6g}") for t in round_ticks(low, high, 5)]
 
 
 def thin(count: int, at_most: int) -> NDArray[np.intp]:

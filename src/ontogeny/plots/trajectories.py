@@ -142,13 +142,15 @@ def development(
     emergence: xr.DataArray | None = None,
     inflection: float = math.nan,
     threshold: float = 0.5,
+    loss_label: str = "loss",
 ) -> go.Figure:
     """Draw one seed's loss, feature norms, number of features represented and closest polygon over training step.
 
     emergence: (seed, feature), the step at which each feature emerges (NaN: never), marked on its norm; inflection: the
-    step of the rank's jump, a vertical line where finite; threshold: the norm above which a feature is represented.
+    step of the rank's jump, a vertical line where finite; threshold: the norm above which a feature is represented;
+    loss_label: what the loss was taken over, the title of its axis.
     """
-    titles = ("training loss", "norm of feature", "features<br>represented", "closest polygon<br>(corners)")
+    titles = (loss_label, "norm of feature", "features<br>represented", "closest polygon<br>(corners)")
     made = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.035, row_heights=[0.24, 0.4, 0.18, 0.18])
     made.update_layout(template=theme.template(), height=760, uirevision="keep", **theme.legend_above())
     pick = theme.thin(trajectory.sizes["time"], theme.points_a_curve(trajectory.sizes["seed"], POINTS_A_SEED))

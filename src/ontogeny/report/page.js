@@ -49,7 +49,7 @@
     const { points, frames, slices } = payload;
     const moving = slices.map((_, k) => k).filter((k) => slices[k][1] > slices[k][0]);
     const slider = figure.querySelector("input[type=range]");
-    const output = figure.querySelector("output");
+    const output = figure.querySelector("output"), note = figure.querySelector(".note");
     const play = figure.querySelector("button.play");
     let waiting = false, timer = null;
 
@@ -59,6 +59,7 @@
       const start = (chosen() * frames.length + frame) * points;
       const part = (values) => moving.map((k) => Array.from(values.subarray(start + slices[k][0], start + slices[k][1])));
       output.textContent = frames[frame];
+      if (note) note.textContent = payload.notes[payload.noted[chosen()][frame]];
       slider.setAttribute("aria-valuetext", frames[frame]);
       return Plotly.restyle(plot, { x: part(x), y: part(y) }, moving);
     };

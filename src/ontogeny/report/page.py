@@ -88,6 +88,7 @@ class _Exhibit:
     start: int = 0
     frames: Sequence[str] = field(default_factory=tuple)
     frame: int = 0
+    note: str = ""
 
 
 def write_report(
@@ -208,6 +209,9 @@ def _payload(section: Section) -> dict[str, Any]:
             "slices": shown.slices,
             "frames": shown.frames,
         }
+        said = sorted({note for notes in shown.notes for note in notes})
+        place = {note: k for k, note in enumerate(said)}
+        moving |= {"notes": said, "noted": [[place[note] for note in notes] for notes in shown.notes]}
         options = shown.options if len(shown.options) > 1 else ()
         return {
             "kind": "animation",
@@ -217,6 +221,7 @@ def _payload(section: Section) -> dict[str, Any]:
             "frames": shown.frames,
             "start": shown.first_option,
             "frame": shown.first_frame,
+            "note": shown.notes[shown.first_option][shown.first_frame] if shown.notes else "",
         }
     if isinstance(shown, Mapping):
         options = list(shown)

@@ -146,14 +146,14 @@ def _pilot(
     posterior = LocalPosterior(
         loss,
         {name: value.unsqueeze(0) for name, value in center.items()},
-        torch.tensor([n_beta]),
-        torch.tensor([gamma]),
+        torch.tensor([n_beta], dtype=torch.float64),
+        torch.tensor([gamma], dtype=torch.float64),
         masks,
     )
     run = start(
         posterior,
         get_kernel("sgld"),
-        step_size=torch.tensor([epsilon]),
+        step_size=torch.tensor([epsilon], dtype=torch.float64),
         chains=2,
         labels=[("pilot", round_)],
         seed=seed,

@@ -43,20 +43,23 @@ def label(
         "localization": posterior.localization,
         "step_size": step_size,
         "rounding": rounding(posterior, step_size),
+        "dim": torch.full((posterior.centers,), posterior.dim),
     }
     return describe(
         xr.Dataset(
             {name: (("center", "chain", "draw"), value) for name, value in kept.items()}
             | {"diverged": (("center", "chain"), lost.reshape(posterior.centers, chains).cpu().numpy())}
             | {name: ("center", value.double().cpu().numpy()) for name, value in settings.items()},
-            attrs={"dim": posterior.dim, "burn_in": burn_in},
+            attrs={"burn_in": burn_in},
         )
     )
 
 
 def rounding(posterior: LocalPosterior, step_size: Tensor) -> Tensor:
     """Half a unit in the last place of a typical weight over the noise √ε of a step, per centre; 1 loses the noise."""
-    squares = torch.stack([value.flatten(1).square().sum(1).double() for value in posterior.center.values()]).sum(0)
+    squares = torch.stack(
+        [value.reshape(posterior.centers, -1).square().sum(1).double() for value in posterior.center.values()]
+    ).sum(0)
     weights = sum(value[0].numel() for value in posterior.center.values())
     eps = torch.finfo(next(iter(posterior.center.values())).dtype).eps
     return 0.5 * eps * (squares / weights).sqrt() / step_size.to(squares).sqrt()

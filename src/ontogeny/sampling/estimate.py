@@ -9,10 +9,12 @@ import pandas as pd
 import xarray as xr
 from torch import Tensor, nn
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.inputs.components import by_name
 from ontogeny.inputs.losses import Potential, undisturbed
-from ontogeny.sampling.run import Run, Settings
+from ontogeny.sampling.run import Run
+from ontogeny.sampling.settings import Settings
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
@@ -50,7 +52,7 @@ def sample(
         OntogenyError: one sentence on the argument at fault.
     """
     settings = Settings(
-        n_beta, localization, step_size, batch_size, chains, draws, burn_in, kernel, target_se, max_draws, seed, device
+        n_beta, localization, step_size, batch_size, chains, draws, burn_in, target_se, max_draws, kernel, seed, device
     )
     with undisturbed(model if isinstance(model, nn.Module) else None):
         runs = _runs(model, data, loss_fn, components, settings)
@@ -124,7 +126,7 @@ def estimate_llc(
     (True, 'ok')
     """
     settings = Settings(
-        n_beta, localization, step_size, batch_size, chains, draws, burn_in, kernel, target_se, max_draws, seed, device
+        n_beta, localization, step_size, batch_size, chains, draws, burn_in, target_se, max_draws, kernel, seed, device
     )
     with undisturbed(model if isinstance(model, nn.Module) else None):
         results = {}
@@ -141,8 +143,11 @@ def _runs(
     datasets: dict[Any, Any] = {None: data}
     if type(data) is dict:
         datasets = data
+    if not datasets:
+        raise OntogenyError("data must name at least one data set, as in {'train': (x, y)}; the dict is empty.")
     selections: dict[Any, Any] = {None: components}
-    selections = by_name(components) or selections
+    if isinstance(model, nn.Module):
+        selections = by_name(model, components) or selections
     return {
         (component, dataset): Run.prepare(model, values, loss_fn, selection, settings, (component, dataset))
         for component, selection in selections.items()

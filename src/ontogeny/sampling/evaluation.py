@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -108,8 +109,13 @@ def choose_mode(loss: Loss, center: Params, batch: Batch) -> Mode:
     if isinstance(loss, StackedLoss):
         return "stacked"
     pair = {name: torch.stack([value[0], value[0]]) for name, value in center.items()}
+    how = _vmapped(loss)
     try:
-        gradient, batched = _vmapped(loss).gradients(pair, batch)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # torch warns where it batches an operation by looping over it
+            gradient, batched = how.gradients(pair, batch)
+            with torch.no_grad():  # as the baseline is computed; some modules take another path then
+                how.losses(pair, batch)
     except Exception:  # whatever a stranger's model raises inside vmap, it means the same: step chain by chain
         return "serial"
     reference, alone = _serial(loss).gradients(pair, batch)

@@ -32,6 +32,6 @@ def get_kernel(name: str) -> Kernel:
     Raises:
         OntogenyError: if there is none; the message lists those there are.
     """
-    if name not in KERNELS:
+    if not isinstance(name, str) or name not in KERNELS:
         raise OntogenyError(f"kernel must be one of {', '.join(sorted(KERNELS))}; got {name!r}.")
     return KERNELS[name]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,11 +13,9 @@ from torch import Tensor, nn
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
 from ontogeny.core.rng import generator
-from ontogeny.core.types import Loss, Params
 from ontogeny.core.version import __version__
 from ontogeny.estimators.llc import llc_from_draws
-from ontogeny.inputs.components import resolve
-from ontogeny.inputs.datasets import Examples, as_examples, check_batch_size
+from ontogeny.inputs.datasets import Examples, check_batch_size
 from ontogeny.inputs.losses import ModuleLoss, Potential, check_loss
 from ontogeny.sampling.calibrate import SMALL_MODEL, calibrate, default_max_draws, default_n_beta
 from ontogeny.sampling.chains import Chains, Record, advance, compiler_available, start
@@ -27,6 +24,8 @@ from ontogeny.sampling.evaluation import choose_mode
 from ontogeny.sampling.kernels import get_kernel
 from ontogeny.sampling.noise import MinibatchStream
 from ontogeny.sampling.posterior import LocalPosterior
+from ontogeny.sampling.problem import build
+from ontogeny.sampling.settings import DEFAULT_KERNEL, Settings
 
 FIRST_DRAWS = 1000
 TARGET_SE = 0.02
@@ -37,38 +36,6 @@ CURVATURE_EXAMPLES = 1024
 NOISE_PAIRS = 16
 COMPILE_FROM = 20_000
 """Steps of a small model from which compiling (about 5 s) pays."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the caller asked for; None: to be chosen by rule. Checked at construction."""
-
-    n_beta: float | None
-    localization: float | None
-    step_size: float | None
-    batch_size: int | None
-    chains: int | None
-    draws: int | None
-    burn_in: int | None
-    kernel: str | None
-    target_se: float | None
-    max_draws: int | None
-    seed: int
-    device: str | None
-
-    def __post_init__(self) -> None:
-        positive = ("n_beta", "step_size", "target_se", "chains", "draws", "batch_size", "max_draws")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None or field.name in ("kernel", "seed", "device"):
-                continue
-            good = value > 0 if field.name in positive else value >= 0
-            if not (good and math.isfinite(value)):
-                expected = "a positive number" if field.name in positive else "zero or a positive number"
-                raise OntogenyError(
-                    f"{field.name} must be {expected}, got {value}; leave it out to have it chosen by rule."
-                )
-        get_kernel(self.kernel or "sgld")
 
 
 class Run:
@@ -100,27 +67,25 @@ class Run:
         name: tuple[str | None, str | None],
     ) -> Run:
         """Check every input, choose what was left out, and put the chains on w*."""
-        loss: Loss
-        if isinstance(model, Potential):
-            loss, center, examples, masks = _of_potential(model, settings)
-        else:
-            loss, center, examples, masks = _of_module(model, data, loss_fn, selection, settings)
+        problem = build(model, data, loss_fn, selection, settings.n_beta, settings.device)
+        loss, examples = problem.loss, problem.examples
+        if isinstance(loss, Potential) and settings.batch_size is not None:
+            raise OntogenyError("batch_size has no meaning for a Potential, which has no data; leave it out.")
         batch_size = settings.batch_size or min(DEFAULT_BATCH, examples.count)
         check_batch_size(batch_size, examples.count)
         if isinstance(loss, ModuleLoss):
             check_loss(loss, examples.head(batch_size), batch_size)
-        dim = _dim(center, masks)
-        count = settings.chains or (CHAINS_SMALL if dim < SMALL_MODEL else CHAINS_LARGE)
-        max_draws = settings.max_draws or default_max_draws(dim)
-        stack = {key: value.unsqueeze(0) for key, value in center.items()}
-        probe = examples.head(min(batch_size, CURVATURE_EXAMPLES))
-        mode = choose_mode(loss, stack, probe)
+        small = problem.dim < SMALL_MODEL
+        count = settings.chains or (CHAINS_SMALL if small else CHAINS_LARGE)
+        max_draws = settings.max_draws or default_max_draws(problem.dim)
+        stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
+        mode = choose_mode(loss, stack, examples.head(min(batch_size, CURVATURE_EXAMPLES)))
         found = calibrate(
             loss,
-            center,
+            problem.center,
             _curvature_batch(examples, settings.seed),
             mode=mode,
-            masks=masks,
+            masks=problem.masks,
             n_beta=settings.n_beta or default_n_beta(examples.count),
             localization=settings.localization,
             step_size=settings.step_size,
@@ -128,33 +93,38 @@ class Run:
             max_steps=max_draws // count,
             seed=settings.seed,
         )
-        posterior = LocalPosterior(loss, stack, torch.tensor([found.n_beta]), torch.tensor([found.localization]), masks)
+        posterior = LocalPosterior(
+            loss,
+            stack,
+            torch.tensor([found.n_beta], dtype=torch.float64),
+            torch.tensor([found.localization], dtype=torch.float64),
+            problem.masks,
+        )
         step_size = torch.tensor([found.step_size], dtype=torch.float64)
+        kernel = DEFAULT_KERNEL if settings.kernel is None else settings.kernel
         planned = found.burn_in + (settings.draws or FIRST_DRAWS)
         chains = start(
             posterior,
-            get_kernel(settings.kernel or "sgld"),
+            get_kernel(kernel),
             step_size=step_size,
             chains=count,
             labels=[name],
             seed=settings.seed,
             mode=mode,
-            compile=mode != "serial" and planned >= COMPILE_FROM and dim < SMALL_MODEL and compiler_available(),
+            compile=mode != "serial" and planned >= COMPILE_FROM and small and compiler_available(),
         )
         stream = MinibatchStream(settings.seed, examples.count, batch_size)
-        plan = (
-            asdict(settings)
-            | asdict(found)
-            | {
-                "batch_size": batch_size,
-                "chains": count,
-                "kernel": settings.kernel or "sgld",
-                "max_draws": max_draws,
-                "target_se": settings.target_se or (TARGET_SE if settings.draws is None else None),
-                "examples": examples.count,
-                "mode": mode,
-            }
-        )
+        plan = asdict(settings) | asdict(found)
+        plan |= {
+            "components": "all" if selection is None else selection if isinstance(selection, str) else repr(name[0]),
+            "batch_size": batch_size,
+            "chains": count,
+            "kernel": kernel,
+            "max_draws": max_draws,
+            "target_se": settings.target_se or (TARGET_SE if settings.draws is None else None),
+            "examples": examples.count,
+            "mode": mode,
+        }
         full = batch_size >= examples.count
         return cls(
             posterior,
@@ -211,51 +181,6 @@ class Run:
         settings = {key: value for key, value in self._plan.items() if value is not None}
         out.attrs |= settings | {"draws": self.draws, "ontogeny_version": __version__}
         return out
-
-
-def _of_potential(model: Potential, settings: Settings) -> tuple[Potential, Params, Examples, None]:
-    if settings.n_beta is None:
-        raise OntogenyError("n_beta must be given for a Potential, which has no data set to take n from; got None.")
-    if settings.batch_size is not None:
-        raise OntogenyError(f"batch_size has no meaning for a Potential, which has no data; got {settings.batch_size}.")
-    dtype = torch.float64 if any(v.dtype == torch.float64 for v in model.center.values()) else torch.float32
-    problem = model.to(dtype, None if settings.device is None else torch.device(settings.device))
-    if not bool(problem(problem.center, None).isfinite().all()):
-        raise OntogenyError("model: the Potential must be finite at w_star; it is NaN or infinite there.")
-    return problem, problem.center, Examples(1, lambda _: None), None
-
-
-def _of_module(
-    model: nn.Module, data: Any, loss_fn: Any, selection: Any, settings: Settings
-) -> tuple[ModuleLoss, Params, Examples, Params | None]:
-    if not isinstance(model, nn.Module):
-        raise OntogenyError(f"model must be a torch.nn.Module or an og.Potential; got {type(model).__name__}.")
-    if data is None or loss_fn is None:
-        missing = "data" if data is None else "loss_fn"
-        raise OntogenyError(f"{missing} must be given with a torch.nn.Module; got None. Only a Potential does without.")
-    selected = resolve(model, selection)
-    for name in selected:
-        parameter = model.get_parameter(name)
-        if not parameter.requires_grad:
-            raise OntogenyError(
-                f"components: parameter {name!r} has requires_grad=False and expected is a trainable weight; "
-                "call requires_grad_(True) on it to sample it, or leave it out through components."
-            )
-    double = any(model.get_parameter(name).dtype == torch.float64 for name in selected)
-    dtype = torch.float64 if double else torch.float32
-    device = torch.device(settings.device) if settings.device else next(model.parameters()).device
-    loss = ModuleLoss(model, loss_fn, selected, dtype, device)
-    masks = None
-    if any(mask is not None for mask in selected.values()):
-        masks = {
-            name: torch.ones_like(loss.center[name]) if mask is None else mask.to(loss.center[name])
-            for name, mask in selected.items()
-        }
-    return loss, loss.center, as_examples(data, device, dtype), masks
-
-
-def _dim(center: Params, masks: Params | None) -> int:
-    return sum(int(masks[name].sum()) if masks else value.numel() for name, value in center.items())
 
 
 def _curvature_batch(examples: Examples, seed: int) -> Any:

@@ -13,11 +13,14 @@ import xarray as xr
 
 from ontogeny.plots import geometry, llc, theme, trajectories
 from ontogeny.report.page import Section, write_report
-from ontogeny.report.superposition import statistics, text
+from ontogeny.report.superposition import levels, statistics, text
 from ontogeny.report.superposition.text import number
 
 GRID_SEEDS = 20
 FAINT_BELOW = 0.3
+LOSS_EXAMPLES = 2000
+"""The trajectory's loss is the mean over this many examples from the start of the data set, unless its attributes say
+another number (`examples`)."""
 
 
 def write_superposition_report(
@@ -77,6 +80,7 @@ def sections(
     good = fits["inflection"].where(fits["accepted"])
     where = {int(s): float(v) for s, v in zip(good["seed"].values, good.values, strict=True)}
     threshold = float(emergence.attrs.get("represented_above", 0.5))
+    examples = int(trajectory["loss"].attrs.get("examples", LOSS_EXAMPLES))
     jumping = jumps["seed"].values[jumps.notnull().values]
     first = str(int(jumping[0] if len(jumping) else measurements["seed"].values[0]))
 
@@ -85,7 +89,7 @@ def sections(
 
     return [
         _rank(trajectory, fits, kinds["kind"]),
-        *_geometry(trajectory, kinds["kind"], threshold, first),
+        *_geometry(measurements, trajectory, kinds["kind"], threshold, first),
         _angles(
             trajectory,
             each(lambda s: geometry.cosines(trajectory, s, threshold=FAINT_BELOW, inflection=where[s])),
@@ -107,10 +111,12 @@ def sections(
                     emergence=emergence["emergence"],
                     inflection=where[s],
                     threshold=threshold,
+                    loss_label=f"loss on the first<br>{examples:,} examples",
                 )
             ),
             threshold,
             first,
+            examples,
         ),
         *statistics.cut_points(tests),
         *statistics.seeds(emergence, fits, jumps, fractions),
@@ -142,7 +148,9 @@ def _rank(trajectory: xr.Dataset, fits: xr.Dataset, classes: xr.DataArray) -> Se
     )
 
 
-def _geometry(trajectory: xr.Dataset, classes: xr.DataArray, threshold: float, first: str) -> list[Section]:
+def _geometry(
+    measurements: xr.Dataset, trajectory: xr.Dataset, classes: xr.DataArray, threshold: float, first: str
+) -> list[Section]:
     return [
         Section(
             "The polytope gallery",
@@ -150,18 +158,21 @@ def _geometry(trajectory: xr.Dataset, classes: xr.DataArray, threshold: float, f
                 """Each feature is a column of W, a vector in the plane of the two hidden units. Move the slider, or
                 press play, to follow them along training."""
             ],
-            figure=geometry.polytope(trajectory, threshold=threshold, start=first),
+            figure=geometry.polytope(trajectory, threshold=threshold, start=first, measurements=measurements),
             caption=f"""The feature vectors of one seed at one training step. The grey polygon is the convex hull of
-            the features of norm above {number(threshold)}; the dotted circle has radius 1. A colour stands for the
-            same feature in all figures.""",
+            the features of norm above {number(threshold)}; the dotted circle has radius 1. Above the picture: the
+            regular polygon that the weights are closest to at the nearest checkpoint, the features that are not its
+            corners counted as near zero, and in brackets how far off it is, relative to the length of all weights (0:
+            exact). A colour stands for the same feature in all figures.""",
             alt="Feature vectors of one seed drawn in the plane, with a slider over steps and a seed selector.",
         ),
         Section(
             "",
-            figure=geometry.gallery(trajectory, classes),
+            figure=geometry.gallery(trajectory, classes, measurements=measurements),
             caption=f"""The feature vectors of every seed (n = {trajectory.sizes["seed"]}) at the same training
             step. Each cell is one seed with its unit circle, all on the same scale; labels are coloured by class as
-            in figure 1.""",
+            in figure 1. Below a cell, or in its hover label: the closest regular polygon at the seed's last checkpoint,
+            whatever step is shown, with its relative distance.""",
             alt="Feature vectors of every seed in a grid of cells, with a slider over training steps.",
         ),
     ]
@@ -186,6 +197,15 @@ def _angles(trajectory: xr.Dataset, figures: dict[str, go.Figure], first: str) -
 def _llc(
     measurements: xr.Dataset, classes: xr.DataArray, jumps: xr.DataArray, figures: dict[str, go.Figure], first: str
 ) -> list[Section]:
+    (outside, below), shown = llc.out_of_view(measurements), levels.windows(measurements)[1]
+    hidden = (
+        f"""The axis first shows the range of the usable estimates of all seeds; {outside:,} of
+        {measurements["llc"].size:,} estimates lie outside it, {below:,} of them below baseline, down to
+        λ̂ = {number(float(measurements["llc"].min()))}: a double click shows all."""
+        if outside
+        else ""
+    )
+    triangles = "Hollow triangles: λ̂ is below baseline, the chains found lower loss than w* has, so w* is no minimum."
     return [
         Section(
             "The local learning coefficient",
@@ -196,39 +216,44 @@ def _llc(
             ],
             figure=figures,
             start=first,
-            caption=f"""LLC of one seed at its {measurements.sizes["checkpoint"]} checkpoints, with its effective
-            rank (right axis). Band: ±1.96 standard errors of λ̂, which hold for these examples and this seed. A
-            status other than ok has its own symbol; a red cross at the bottom is a checkpoint without a value, and
-            neither line nor band is drawn across it. Red line: inflection of an accepted sigmoid fit.""",
+            caption=f"""LLC of one seed at its {measurements.sizes["checkpoint"]} checkpoints, drawn over its effective
+            rank (right axis, in the lower two thirds). Band: ±1.96 standard errors of λ̂, which hold for these
+            examples and this seed. A status other than ok has its own symbol. {triangles} A red cross at the bottom is
+            a checkpoint without a value, and neither line nor band is drawn across it. {hidden} Red line: inflection
+            of an accepted sigmoid fit, which early rises can have as well.""",
             alt="LLC with error band and effective rank of one seed over training step.",
         ),
         Section(
             "",
             figure=llc.llc_all_seeds(measurements, classes),
             caption=f"""LLC of every seed (n = {measurements.sizes["seed"]}), coloured by class; a line breaks where
-            a checkpoint has no value. Standard errors and statuses are in the hover labels.""",
+            a checkpoint has no value. {triangles} {hidden} Standard errors and statuses are in the hover labels.""",
             alt="LLC of all seeds over training step, coloured by class.",
         ),
         Section(
             "",
-            figure=llc.aligned_at_jump(measurements, jumps),
+            figure=llc.aligned_at_jump(measurements, jumps, windows=levels.windows(measurements)),
             caption=f"""LLC and effective rank of the jumping seeds (n = {int(jumps.notnull().sum())}), each shifted
-            so that its inflection is at 0. Grey: one seed; thick: mean over seeds with its 95 % Student t interval,
-            over the steps that the checkpoints of all of them span. Estimates of every status enter, as in the test
-            below; none is interpolated across a missing value.""",
+            so that its inflection is at 0. Grey: one seed, a dot a checkpoint; thick: mean over the seeds that have a
+            value, two or more, with its 95 % Student t interval. Shaded: before and after in the conclusions,
+            {number(shown[0])} to {number(shown[1])} steps away. Shown first are {number(100 * llc.ALIGNED_SHOWN)} % of
+            training on both sides; a double click shows all that the checkpoints of all seeds span. Usable estimates of
+            every status enter; nothing is drawn across one that is missing or below baseline, where the test
+            interpolates.""",
             alt="LLC and effective rank aligned at the inflection, with mean and interval over the jumping seeds.",
         ),
     ]
 
 
-def _development(figures: dict[str, go.Figure], threshold: float, first: str) -> Section:
+def _development(figures: dict[str, go.Figure], threshold: float, first: str, examples: int) -> Section:
     return Section(
         "Loss, norms and shape",
         figure=figures,
         start=first,
-        caption=f"""One seed: training loss and feature norms along the run, and, at its checkpoints, the number of
-        features represented (norm at least {number(threshold)}, the dotted line) and the number of corners of the
-        regular polygon that the weights are closest to. Rings: the step at which a feature emerges, for features
-        still represented at the end. Red line: inflection of an accepted sigmoid fit.""",
+        caption=f"""One seed: loss on the first {examples:,} examples of the data set (log scale) and feature norms
+        along the run, and, at its checkpoints, the number of features represented (norm at least {number(threshold)},
+        the dotted line) and the number of corners of the regular polygon that the weights are closest to, however far
+        off. Rings: the step at which a feature emerges, for features still represented at the end. Red line:
+        inflection of an accepted sigmoid fit.""",
         alt="Loss, feature norms, number of features represented and closest polygon of one seed over training step.",
     )

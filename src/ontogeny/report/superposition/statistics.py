@@ -26,13 +26,18 @@ def cut_points(tests: xr.Dataset) -> list[Section]:
                 repeated after a monotone trend is taken out, and against cuts from the same third of training. The
                 detrended variant takes out a step that stays up as well: it sees bumps only. The six cells are not
                 corrected for multiplicity; a claim needs all three variants of a statistic.""",
+                """p and the t interval ask different things and can disagree: p permutes the cuts, so it asks whether
+                the inflections of just these seeds are special places on their own trajectories, while the interval
+                varies over seeds and asks how large the mean difference would be among other seeds that jump.""",
+                """λ̂ below baseline, where w* is no minimum, is left out of the tests, and the LLC is interpolated
+                between the checkpoints around it.""",
             ],
             figure=comparisons.cut_point_differences(tests),
             table=_test_table(tests),
             caption="""Statistic at the inflection minus its mean over random cuts of the same trajectory, in units
             of the LLC. Grey: one seed (n in the table); diamond: mean over seeds with its 95 % Student t interval.
-            Above zero: higher at the inflection.""",
-            table_caption=f"""The cut-point tests. p is one-sided (elevated), from
+            Above zero: higher, or rising more, at the inflection.""",
+            table_caption=f"""The cut-point tests. p: one-sided (elevated) and two-sided, from
             {int(tests.attrs["permutations"]):,} permutations; detectable: the true mean difference that passes at
             {number(alpha)} % in {number(power)} % of such studies; sampler: how much of the variance of the mean
             over seeds the standard errors of λ̂ explain.""",
@@ -82,6 +87,7 @@ def _test_table(tests: xr.Dataset) -> Table:
                     _interval(cell, 3),
                     _fixed(cell["cohen_d"], 2),
                     _p(cell["p_value"], int(tests.attrs["permutations"])),
+                    _p(cell["p_two_sided"], int(tests.attrs["permutations"]), 2),
                     _fixed(cell["detectable_difference"], 3),
                     _fixed(100 * cell["sampler_share"], 1, " %"),
                 ]
@@ -93,7 +99,8 @@ def _test_table(tests: xr.Dataset) -> Table:
         "mean difference",
         "95 % interval",
         "Cohen's d",
-        "p",
+        "p, elevated",
+        "p, two-sided",
         "detectable",
         "sampler",
     )
@@ -116,7 +123,8 @@ def seeds(emergence: xr.Dataset, fits: xr.Dataset, jumps: xr.DataArray, fraction
             figure=comparisons.emergence_against_jump(emergence, fits, jumps),
             caption=f"""A point is one feature of one jumping seed (n = {int(jumps.notnull().sum())} seeds);
             features not represented at the end are left out. Below the dotted line a feature emerges before its
-            seed's rank jumps. Bars: ±1.96 standard errors of the inflection.""",
+            seed's rank jumps; on it, with the jump. Symbols are hollow, so that features that emerge at the same step
+            show through each other. Bars: ±1.96 standard errors of the inflection, often shorter than the symbol.""",
             alt="Step at which each feature emerges against the step of its seed's rank jump.",
         ),
     ]
@@ -164,6 +172,6 @@ def _interval(cell: xr.Dataset, digits: int) -> str:
     return f"{low} to {high}" if "—" not in (low, high) else "—"
 
 
-def _p(value: xr.DataArray, permutations: int) -> str:
+def _p(value: xr.DataArray, permutations: int, sides: int = 1) -> str:
     made = float(value)
-    return pvalue(made, permutations).removeprefix("p ").removeprefix("= ") if math.isfinite(made) else "—"
+    return pvalue(made, permutations, sides).removeprefix("p ").removeprefix("= ") if math.isfinite(made) else "—"

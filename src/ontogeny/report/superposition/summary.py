@@ -10,6 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ontogeny.plots.llc import usable
+from ontogeny.report.superposition.levels import llc_across_jump
+
+TEXTBOOK = "plateau_then_jump"
+JUMP_HALF_WIDTH = 3.0
+QUANTILE = 0.95
 CELL = (
     "mean_difference",
     "se",
@@ -45,12 +51,14 @@ def summarise(
             "train_steps": measurements.attrs.get("train_steps"),
             "n_beta": measurements.attrs.get("n_beta"),
             "localization": measurements.attrs.get("localization"),
+            "dataset_size": measurements.attrs.get("dataset_size"),
             "classes": _classes(fractions),
             "class_interval_level": float(fractions.attrs["level"]),
-            "fits": _fits(fits),
+            "fits": _fits(fits, kinds),
             "plateau_rank": _spread(kinds["plateau_rank"].values),
             "jump": _jump(fits, tests),
-            "emergence": _emergence(emergence, relation, tests["seed"].values),
+            "emergence": _emergence(emergence, relation, fits, tests["seed"].values),
+            "llc_across_jump": llc_across_jump(measurements, tests["inflection"]),
             "tests": {
                 str(v): {str(s): _cell(tests.sel(variant=v, statistic=s)) for s in tests["statistic"].values}
                 for v in tests["variant"].values
@@ -88,9 +96,15 @@ def _classes(fractions: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _fits(fits: xr.Dataset) -> dict[str, Any]:
+def _fits(fits: xr.Dataset, kinds: xr.Dataset) -> dict[str, Any]:
+    """Count the fits accepted, in all and by class of the trajectory, and those rejected by the clause they failed."""
+    classes = Counter(str(k) for k in kinds["kind"].sel(seed=fits["seed"]).values[fits["accepted"].values])
     rejected = Counter(str(v) for v in fits["verdict"].values if str(v) != "accepted")
-    return {"accepted": int(fits["accepted"].sum()), "rejected": dict(sorted(rejected.items()))}
+    return {
+        "accepted": int(fits["accepted"].sum()),
+        "accepted_by_class": dict(sorted(classes.items(), key=lambda item: (item[0] != TEXTBOOK, item[0]))),
+        "rejected": dict(sorted(rejected.items())),
+    }
 
 
 def _jump(fits: xr.Dataset, tests: xr.Dataset) -> dict[str, Any]:
@@ -104,15 +118,23 @@ def _jump(fits: xr.Dataset, tests: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _emergence(emergence: xr.Dataset, relation: xr.Dataset, jumping: npt.NDArray[Any]) -> dict[str, Any]:
-    lag = relation["lag"].sel(seed=jumping).values
+def _emergence(
+    emergence: xr.Dataset, relation: xr.Dataset, fits: xr.Dataset, jumping: npt.NDArray[Any]
+) -> dict[str, Any]:
+    """When features emerge; with the jump is within `JUMP_HALF_WIDTH` widths of the sigmoid from its inflection."""
+    lag = relation["lag"].sel(seed=jumping).transpose("seed", "feature").values
+    half = np.broadcast_to(JUMP_HALF_WIDTH * fits["width"].sel(seed=jumping).values[:, None], lag.shape)
     known = np.isfinite(lag)
+    since, half = lag[known], half[known]
     return {
         "step": _spread(emergence["emergence"].sel(seed=jumping).values),
         "step_all_seeds": _spread(emergence["emergence"].values),
         "lag": _spread(lag),
         "features": int(known.sum()),
-        "features_before_jump": int((lag[known] > 0).sum()),
+        "features_before_jump": int((since > half).sum()),
+        "features_at_jump": int((np.abs(since) <= half).sum()),
+        "features_after_jump": int((since < -half).sum()),
+        "jump_half_width": JUMP_HALF_WIDTH,
         "features_gained_across_jump": _spread(relation["count_change"].sel(seed=jumping).values),
     }
 
@@ -140,7 +162,9 @@ def _final(measurements: xr.Dataset) -> dict[str, Any]:
 
 def _health(measurements: xr.Dataset) -> dict[str, Any]:
     llc, se = (measurements[k].values.astype(float) for k in ("llc", "llc_se"))
-    known = np.isfinite(llc) & np.isfinite(se) & (llc != 0)
+    good = usable(measurements).values
+    known = good & np.isfinite(se) & (llc != 0)
+    relative = se[known] / np.abs(llc[known])
     words = Counter(str(w) for w in measurements["status"].values.ravel())
     regimes = Counter(str(w) for w in measurements["regime"].values.ravel())
     return {
@@ -152,7 +176,16 @@ def _health(measurements: xr.Dataset) -> dict[str, Any]:
         "worst_r_hat": _extreme(measurements["r_hat"].values, np.max),
         "smallest_ess": _extreme(measurements["ess"].values, np.min),
         "localisation_ratio": _spread(measurements["localisation_ratio"].values),
-        "relative_se": _spread(se[known] / np.abs(llc[known])),
+        "usable": {
+            "estimates": int(good.sum()),
+            "ok": int((good & (measurements["status"].values.astype(str) == "ok")).sum()),
+        },
+        "relative_se": {
+            "n": int(relative.size),
+            "median": float(np.median(relative)) if relative.size else None,
+            "quantile_95": float(np.quantile(relative, QUANTILE)) if relative.size else None,
+            "quantile_level": QUANTILE,
+        },
     }
 
 

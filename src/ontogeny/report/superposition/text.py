@@ -1,144 +1,11 @@
-"""The sentences of the superposition report, as templates over its summary: no number in them is typed."""
+"""The words of the superposition report: sentences rendered from its summary, names of settings, formats of numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-ABSTRACT = """
-{{ seeds }} toy models of superposition, x̂ = ReLU(WᵀWx + b) with {{ features }} features squeezed into two dimensions
-{%- if sparsity is not none %} (each zero with probability {{ sparsity | number }}){% endif %}, differ in nothing but
-their random seed. Along each training run we follow the effective rank of W, the features' norms and angles, the
-polygon they form, and the local learning coefficient (LLC) with its standard error. We ask which seeds show the
-textbook plateau and jump of the effective rank, and whether the LLC is elevated at that jump compared with random cut
-points of the same trajectory.
-"""
-
-WHICH_SEEDS = """
-{%- set jumps = classes["plateau_then_jump"] -%}
-{%- set said = {"early_rise": "rise early, without a plateau", "stuck": "stay stuck",
-  "non_monotonic": "fall back from a rank that they had held"} -%}
-Of {{ seeds | count("seed") }}, {{ jumps["count"] }} ({{ jumps["fraction"] | percent }};
-{{ class_interval_level | percent }} interval {{ jumps["interval"][0] | percent }} to
-{{ jumps["interval"][1] | percent }}) show a plateau of the effective rank and then a jump;
-{% for kind, one in classes.items() if kind != "plateau_then_jump" -%}
-{{ one["count"] }} {{ said[kind] or (kind | words) }}{{ ", " if not loop.last }}{{ "and " if loop.revindex == 2 }}
-{%- endfor %}.
-"""
-
-JUMP = """
-{%- if jump["seeds"] == 0 -%}
-No seed has a jump that the acceptance rule of the sigmoid fit lets through, so nothing can be said here about the LLC
-at a jump.
-{%- else -%}
-{%- set whole = jump["seeds"] == classes["plateau_then_jump"]["count"] -%}
-The sigmoid fit accepts and dates the jump of {{ jump["seeds"] | count("seed") }}
-{{- "" if whole else ", and only those enter what follows" }}: the effective rank goes from
-{{ jump["rank_before"]["median"] | fixed(2) }} to {{ jump["rank_after"]["median"] | fixed(2) }}, with the inflection at
-{{ "a median step of " if jump["seeds"] > 1 else "step " }}{{ jump["step"] | spread }}.
-{%- endif -%}
-"""
-
-EMERGENCE = """
-{%- if emergence["features"] -%}
-{%- set lag = emergence["lag"]["median"] -%}
-{%- set gained = emergence["features_gained_across_jump"]["mean"] -%}
-In {{ "these seeds" if jump["seeds"] > 1 else "this seed" }} features emerge at a median step of
-{{ emergence["step"]["median"] | integer }}, the median one
-{% if lag > 0 %}{{ lag | integer }} steps before{% elif lag < 0 %}{{ (-lag) | integer }} steps after
-{%- else %}at{% endif %} its seed's inflection;
-{{ emergence["features_before_jump"] }} of {{ emergence["features"] }} emerge before it
-{%- if gained is not none %}, and across the jump the number of features represented changes by {{ gained | signed }} on
-average{% endif %}.
-{%- endif -%}
-"""
-
-# A curve that merely rises passes the plain test, so only all three variants together support a claim.
-TEST = """
-{%- macro verdict(name, what, word, less, more) -%}
-{%- set plain = tests["plain"][name] -%}
-{%- set ps = [plain["p_value"], tests["detrended"][name]["p_value"], tests["same_third"][name]["p_value"]] -%}
-{%- if plain["p_value"] is none -%}
-Whether {{ what }} stands out cannot be tested: {{ plain["reason"] | lower_first }}
-{%- else -%}
-{%- set passed = ps | select("number") | select("lt", test_settings["alpha"]) | list | length -%}
-{%- set missing = ps | select("none") | list | length -%}
-{{ what | upper_first }} is {{ plain["mean_difference"] | abs | number }}
-{{ more if plain["mean_difference"] >= 0 else less }} than at random cuts of the same trajectory (mean over
-{{ plain["seeds"] | count("seed") }}; 95 % interval {{ plain["interval"][0] | signed }} to
-{{ plain["interval"][1] | signed }}; Cohen's d {{ plain["cohen_d"] | number(2) }}). One-sided
-{{ ps[0] | pvalue(test_settings["permutations"]) }}, after a monotone trend is taken out
-{{ ps[1] | pvalue(test_settings["permutations"]) }}, against cuts from the same third of training
-{{ ps[2] | pvalue(test_settings["permutations"]) }}:
-{% if passed == 3 -%}
-all three are below {{ test_settings["alpha"] | number }}, so {{ word }} beyond the trend is supported.
-{%- elif passed == 0 and not missing -%}
-none is below {{ test_settings["alpha"] | number }}, so {{ word }} is not supported; a true difference of
-{{ plain["detectable_difference"] | number }} would have passed the plain test in {{ test_settings["power"] | percent }}
-of such studies, a smaller one less often.
-{%- else -%}
-{{ passed }} of 3 {{ "is" if passed == 1 else "are" }} below {{ test_settings["alpha"] | number }}
-{{- " and " ~ missing ~ " could not be computed" if missing }}, so {{ word }} beyond the trend is not established.
-{%- endif -%}
-{%- endif -%}
-{%- endmacro -%}
-{%- if jump["seeds"] -%}
-{{ verdict("level", "the LLC at the inflection", "an elevated LLC at the jump", "lower", "higher") }}
-{{ verdict("rise", "the rise of the LLC across the inflection", "a rise of the LLC at the jump", "smaller", "larger") }}
-{%- endif -%}
-"""
-
-TRUST = """
-{%- set ok = health["status"].get("ok", 0) -%}
-{%- set prior = health["regime"].get("prior_dominated", 0) -%}
-{%- set error = health["relative_se"]["median"] -%}
-{{ ok | integer }} of {{ health["estimates"] | integer }} LLC estimates ({{ (ok / health["estimates"]) | percent }})
-pass every test of their health
-{%- if health["without_value"] %}, and {{ health["without_value"] }} have no value because a chain diverged{% endif -%}
-{%- if error is not none %}; the median standard error is {{ error | percent(1) }} of the estimate{% endif %}.
-{% if ok < 0.9 * health["estimates"] -%}
-That is less than nine in ten: read every statement about the LLC with its status.
-{%- endif %}
-{% if n_beta is not none and localization is not none -%}
-What is estimated is λ̂(nβ, γ) at nβ = {{ n_beta | number }} and γ = {{ localization | number }}, a tempered, localised
-quantity that compares checkpoints, not the learning coefficient itself
-{%- if prior %}; at {{ prior | integer }} checkpoints ({{ (prior / health["estimates"]) | percent }}) the prior decides
-more than the loss{% endif %}.
-{%- endif -%}
-"""
-
-CONCLUSIONS = (WHICH_SEEDS, JUMP, EMERGENCE, TEST, TRUST)
-
-HEALTH = {
-    "estimates": """
-{{ estimates | integer }} estimates of λ̂: {% for word, n in status.items() -%}
-{{ n | integer }} {{ word | words }} ({{ (n / estimates) | percent }}){{ ", " if not loop.last }}{% endfor %}.
-{% if without_value %}{{ without_value | integer }} have no value, and nothing stands in for them.{% endif %}
-""",
-    "what was measured": """
-{% for word, n in regime.items() -%}
-{{ n | integer }} {{ word | words }} ({{ (n / estimates) | percent }}){{ ", " if not loop.last }}{% endfor %}.
-""",
-    "localisation": """
-{%- if localisation_ratio["n"] -%}
-nβ·h_max/γ, the steepest direction of the loss against the prior, lies between
-{{ localisation_ratio["range"][0] | number }} and {{ localisation_ratio["range"][1] | number }} (median
-{{ localisation_ratio["median"] | number }}).
-{%- endif -%}
-""",
-    "mixing": """
-{%- if worst_r_hat is not none -%}
-Worst R̂ {{ worst_r_hat | number(4) }}, smallest effective sample size {{ smallest_ess | integer }} draws;
-{{ chains_lost | count("chain") }} lost.
-{%- endif -%}
-""",
-    "errors": """
-{%- if relative_se["n"] -%}
-The standard error of λ̂, minibatch noise included, is {{ relative_se["median"] | percent(1) }} of λ̂ in the median and
-{{ relative_se["range"][1] | percent(1) }} at worst. It holds for these examples; other data or seeds are not in it.
-{%- endif -%}
-""",
-}
+from ontogeny.report.superposition.sentences import ABSTRACT, CONCLUSIONS, HEALTH
 
 SETTINGS = {
     "preset": "preset",
@@ -149,7 +16,11 @@ SETTINGS = {
     "learning_rate": "learning rate (Adam)",
     "train_steps": "training steps",
     "train_batch": "training batch",
+    "record_every": "weights kept every (training steps)",
+    "seeds": "training seeds",
     "seed0": "first seed",
+    "common_checkpoints": "checkpoints at the same steps in all seeds",
+    "jump_checkpoints": "checkpoints around each seed's jump",
     "n_beta": "nβ",
     "localization": "γ, 1/weight²",
     "step_size": "step size ε",
@@ -158,8 +29,9 @@ SETTINGS = {
     "draws": "draws a chain",
     "burn_in": "burn-in, steps",
     "batch_size": "batch of the sampler",
-    "dataset_size": "examples n in L_n",
-    "ontogeny_version": "ontogeny",
+    "dataset_size": "examples in the data set, n",
+    "seed": "seed of the random streams",
+    "ontogeny_version": "version of ontogeny",
 }
 
 
@@ -199,11 +71,12 @@ def _render(template: str, summary: Mapping[str, Any]) -> str:
     environment.filters |= {
         "number": number,
         "pvalue": pvalue,
-        "signed": lambda v: "—" if v is None else number(v) if v < 0 else "+" + number(v),
+        "signed": lambda v: "—" if v is None else number(v) if v <= 0 else "+" + number(v),
         "fixed": lambda v, digits: f"{v:.{digits}f}",
         "integer": lambda v: f"{round(v):,}",
-        "percent": lambda v, digits=0: f"{100 * v:.{digits}f} %",
+        "percent": percent,
         "spread": spread,
+        "interval": interval,
         "count": lambda n, noun: f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s",
         "words": lambda word: word.replace("_", " "),
         "lower_first": lambda text: text[:1].lower() + text[1:],
@@ -222,20 +95,58 @@ def spread(numbers: Mapping[str, Any]) -> str:
     return f"{round(numbers['median']):,}" + (f" ({round(low):,} to {round(high):,})" if numbers["n"] > 1 else "")
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Round to significant digits, with a true minus sign, and an em dash for what does not exist.
+def interval(numbers: Mapping[str, Any], digits: int = 2) -> str:
+    """State a mean with its t interval, or alone where one seed leaves no interval.
 
-    >>> number(-0.04567), number(1e-05), number(None)
-    ('−0.0457', '1e-05', '—')
+    >>> interval({"n": 4, "mean": 5.04, "interval": [4.71, 5.37]}), interval({"mean": 1.5, "interval": [None, None]})
+    ('5.04 (4.71 to 5.37)', '1.50')
+    """
+    mean, (low, high) = numbers["mean"], numbers["interval"]
+    if mean is None:
+        return "—"
+    words = [f"{v:.{digits}f}".replace("-", "−") for v in (mean, low, high) if v is not None]
+    return f"{words[0]} ({words[1]} to {words[2]})" if len(words) == 3 else words[0]
+
+
+def percent(fraction: float, digits: int = 0) -> str:
+    """Turn a fraction into per cent; what is neither nothing nor everything is not rounded to it.
+
+    >>> percent(0.914), percent(0.0025), percent(0.0), percent(0.999)
+    ('91 %', 'under 1 %', '0 %', 'over 99 %')
+    """
+    shown = f"{100 * fraction:.{digits}f}"
+    if fraction > 0 and float(shown) == 0:
+        return f"under {10**-digits:g} %"
+    if fraction < 1 and float(shown) == 100:
+        return f"over {100 - 10**-digits:g} %"
+    return f"{shown} %"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Round to significant digits, whole numbers never shortened, with a true minus sign; an em dash for nothing.
+
+    >>> number(-0.04567), number(1e-05), number(None), number(1000.0), number(12345.6)
+    ('−0.0457', '1e-05', '—', '1000', '12,346')
     """
     if value is None:
         return "—"
-    return f"{value:.{digits}g}".replace("-", "−", 1) if value < 0 else f"{value:.{digits}g}"
+    size = abs(value)
+    whole = f"{size:,.0f}" if size >= 9_999.5 else f"{size:.0f}"
+    made = whole if size >= 10 ** (digits - 1) else f"{size:.{digits}g}"
+    return "−" + made if value < 0 else made
 
 
-def pvalue(p: float | None, permutations: int) -> str:
-    """State a p-value: "p = 0.031", or "p ≤ 0.0001" at the smallest value that this many permutations can give."""
+def pvalue(p: float | None, permutations: int, sides: int = 1) -> str:
+    """State a p-value: "p = 0.031", "p ≤ 0.0001" at the least these permutations can give, "p > 0.999" just below 1.
+
+    >>> pvalue(0.0312, 9999), pvalue(0.0002, 9999, sides=2), pvalue(0.9999, 9999), pvalue(1.0, 9999)
+    ('p = 0.031', 'p ≤ 0.0002', 'p > 0.999', 'p = 1')
+    """
     if p is None:
         return "p undefined"
-    least = 1 / (1 + permutations)
-    return f"p ≤ {least:.2g}" if p <= least * (1 + 1e-9) else f"p = {p:.2g}"
+    least = sides / (1 + permutations)
+    if p <= least * (1 + 1e-9):
+        return f"p ≤ {least:.2g}"
+    if p >= 0.995:
+        return "p = 1" if p == 1 else "p > 0.999" if p > 0.999 else f"p = {p:.3f}"
+    return f"p = {p:.2g}"

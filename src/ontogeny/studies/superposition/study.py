@@ -48,7 +48,8 @@ def run(
 
     Args:
         preset: "quick" or "full".
-        seeds: how many training seeds, from 0; 20 by default. More seeds later resume the same folder.
+        seeds: how many training seeds, from 0; 20 by default. More seeds later resume the same folder, and seeds that
+            it holds are never dropped.
         out: the folder; by default runs/superposition-PRESET.
         progress: show progress bars on a terminal.
         workers: processes; by default one a core.
@@ -58,15 +59,20 @@ def run(
     """
     if preset not in PRESETS:
         raise OntogenyError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
-    if seeds is not None and seeds < 1:
-        raise OntogenyError(f"seeds must be at least 1; got {seeds}.")
+    if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
+        raise OntogenyError(f"seeds must be at least 1; got {seeds!r}.")
     settings = PRESETS[preset]
     store = Store(out or Path("runs") / f"superposition-{preset}", settings.identity())
-    trajectory = _train(settings, seeds or DEFAULT_SEEDS, store, progress, workers)
+    trajectory = _train(settings, max(seeds or DEFAULT_SEEDS, _seeds_there(store)), store, progress, workers)
     fits = fit_jumps(trajectory)
     measurements = _measure(settings, trajectory, fits, store, progress, workers)
     write_zarr(store.folder / "results.zarr", {None: measurements, "trajectory": trajectory})
     return report(store.folder)
+
+
+def _seeds_there(store: Store) -> int:
+    results = store.folder / "results.zarr"
+    return int(read_zarr(results).sizes["seed"]) if results.exists() else 0
 
 
 def _train(

@@ -1,0 +1,55 @@
+"""The LLC on the plateau, at the jump and after it: three numbers a jumping seed, and their mean over seeds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ontogeny.analysis import t_interval
+from ontogeny.plots.llc import usable
+
+NEAR, FAR = 0.03, 0.1
+"""Before and after are the checkpoints this far from the inflection, as fractions of training."""
+
+
+def windows(measurements: xr.Dataset) -> list[tuple[float, float]]:
+    """Return both windows in steps since the inflection: before, after."""
+    length = float(np.nanmax(measurements["step"].values))
+    return [(-FAR * length, -NEAR * length), (NEAR * length, FAR * length)]
+
+
+def llc_across_jump(measurements: xr.Dataset, inflection: xr.DataArray) -> dict[str, Any]:
+    """Mean λ̂ before, at and after the inflection, each with its 95 % t interval over the jumping seeds.
+
+    Per seed: before and after are means over the usable estimates (see `ontogeny.plots.llc.usable`) in the windows of
+    `windows`, at is interpolated linearly in step between the usable checkpoints around the inflection; NaN where there
+    is none. inflection: (seed,), steps, NaN for a seed that does not jump. Returns {near, far, before, at, after,
+    at_minus_before, after_minus_before}, a level as {n, mean, interval}; differences are taken within seeds.
+    """
+    before, after = windows(measurements)
+    rows = []
+    for seed in (int(s) for s in inflection.dropna("seed")["seed"].values):
+        one = measurements.sel(seed=seed)
+        good = usable(one).values
+        since = one["step"].values.astype(float)[good] - float(inflection.sel(seed=seed))
+        llc = one["llc"].values.astype(float)[good]
+        within = since.size and since[0] <= 0 <= since[-1]
+        at = float(np.interp(0.0, since, llc)) if within else math.nan
+        rows.append([_mean(llc, since, *before), at, _mean(llc, since, *after)])
+    first, middle, last = np.array(rows, dtype=float).reshape(-1, 3).T
+    levels = {"before": first, "at": middle, "after": last}
+    levels |= {"at_minus_before": middle - first, "after_minus_before": last - first}
+    return {"near": NEAR, "far": FAR} | {name: _level(values) for name, values in levels.items()}
+
+
+def _mean(llc: np.ndarray, since: np.ndarray, low: float, high: float) -> float:
+    inside = (since >= low) & (since <= high)
+    return float(llc[inside].mean()) if inside.any() else math.nan
+
+
+def _level(values: np.ndarray) -> dict[str, Any]:
+    interval = t_interval(values)
+    return {"n": interval.n, "mean": interval.mean, "interval": [interval.low, interval.high]}

@@ -1,0 +1,89 @@
+"""One (component, data set) of a call as a loss, a centre, examples and masks; every input is checked here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.types import Params
+from ontogeny.inputs.components import resolve
+from ontogeny.inputs.datasets import Examples, as_examples
+from ontogeny.inputs.losses import ModuleLoss, Potential, check_potential
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is sampled: the loss around ``center``, on ``examples``; ``masks`` where tensors are sampled in part."""
+
+    loss: ModuleLoss | Potential
+    center: Params
+    examples: Examples
+    masks: Params | None
+
+    @property
+    def dim(self) -> int:
+        """d, the number of sampled weights."""
+        masks = self.masks
+        return sum(int(masks[name].sum()) if masks else value.numel() for name, value in self.center.items())
+
+
+def build(model: object, data: Any, loss_fn: Any, selection: Any, n_beta: float | None, device: str | None) -> Problem:
+    """Check the inputs of a call and put them together.
+
+    Raises:
+        OntogenyError: one sentence on the argument at fault.
+    """
+    if isinstance(model, Potential):
+        given = {"data": data, "loss_fn": loss_fn, "components": selection}
+        return _of_potential(model, given, n_beta, device)
+    if not isinstance(model, nn.Module):
+        raise OntogenyError(f"model must be a torch.nn.Module or an og.Potential; got {type(model).__name__}.")
+    if data is None or loss_fn is None:
+        missing = "data" if data is None else "loss_fn"
+        raise OntogenyError(f"{missing} must be given with a torch.nn.Module; got None. Only a Potential does without.")
+    if not callable(loss_fn):
+        raise OntogenyError(
+            f"loss_fn must be a function loss_fn(model, batch) that returns one loss per example; got {loss_fn!r}."
+        )
+    return _of_module(model, data, loss_fn, selection, device)
+
+
+def _of_potential(model: Potential, given: dict[str, Any], n_beta: float | None, device: str | None) -> Problem:
+    for name, value in given.items():
+        if value is not None:
+            raise OntogenyError(
+                f"{name} has no meaning for a Potential, which is a loss of its own weights alone; leave it out, or "
+                "give a torch.nn.Module as model."
+            )
+    if n_beta is None:
+        raise OntogenyError("n_beta must be given for a Potential, which has no data set to take n from; got None.")
+    dtype = torch.float64 if any(v.dtype == torch.float64 for v in model.center.values()) else torch.float32
+    problem = model.to(dtype, None if device is None else torch.device(device))
+    check_potential(problem)
+    return Problem(problem, problem.center, Examples(1, lambda _: None), None)
+
+
+def _of_module(model: nn.Module, data: Any, loss_fn: Any, selection: Any, device_name: str | None) -> Problem:
+    selected = resolve(model, selection)
+    for name in selected:
+        parameter = model.get_parameter(name)
+        if not (parameter.requires_grad and parameter.is_floating_point()):
+            raise OntogenyError(
+                f"components: parameter {name!r} has requires_grad=False and expected is a trainable weight; "
+                "call requires_grad_(True) on it to sample it, or leave it out through components."
+            )
+    double = any(model.get_parameter(name).dtype == torch.float64 for name in selected)
+    dtype = torch.float64 if double else torch.float32
+    device = torch.device(device_name) if device_name else next(model.parameters()).device
+    loss = ModuleLoss(model, loss_fn, selected, dtype, device)
+    masks = None
+    if any(mask is not None for mask in selected.values()):
+        masks = {
+            name: torch.ones_like(loss.center[name]) if mask is None else mask.to(loss.center[name])
+            for name, mask in selected.items()
+        }
+    return Problem(loss, loss.center, as_examples(data, device, dtype), masks)

@@ -1,0 +1,78 @@
+"""What the caller asked for, checked at construction."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass, fields
+from numbers import Real
+
+import torch
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.sampling.kernels import get_kernel
+
+DEFAULT_KERNEL = "sgld"
+COUNTS = ("batch_size", "chains", "draws", "burn_in", "max_draws")
+MAY_BE_ZERO = ("localization", "burn_in")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of one call; None: to be chosen by rule.
+
+    Raises:
+        OntogenyError: for a number that is none, out of range or not whole where it counts something, an unknown
+            kernel, or a device that is not there.
+    """
+
+    n_beta: float | None
+    localization: float | None
+    step_size: float | None
+    batch_size: int | None
+    chains: int | None
+    draws: int | None
+    burn_in: int | None
+    target_se: float | None
+    max_draws: int | None
+    kernel: str | None
+    seed: int
+    device: str | None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and field.name not in ("kernel", "seed", "device"):
+                object.__setattr__(self, field.name, _number(field.name, value))
+        try:
+            object.__setattr__(self, "seed", operator.index(self.seed))
+        except TypeError:
+            raise OntogenyError(f"seed must be a whole number, got {self.seed!r}.") from None
+        if self.kernel is not None:
+            get_kernel(self.kernel)
+        if self.device is not None:
+            _check_device(self.device)
+
+
+def _number(name: str, value: object) -> float | int:
+    whole = name in COUNTS
+    kind = "whole number" if whole else "number"
+    expected = f"zero or a positive {kind}" if name in MAY_BE_ZERO else f"a positive {kind}"
+    way_out = "leave it out to have it chosen by rule"
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise OntogenyError(f"{name} must be {expected}, got {value!r}; {way_out}.")
+    number = float(value)
+    in_range = number >= 0 if name in MAY_BE_ZERO else number > 0
+    if not (math.isfinite(number) and in_range and (not whole or number.is_integer())):
+        raise OntogenyError(f"{name} must be {expected}, got {value}; {way_out}.")
+    return int(number) if whole else number
+
+
+def _check_device(device: object) -> None:
+    try:
+        torch.empty(1, device=device)  # type: ignore[call-overload]
+    except (RuntimeError, TypeError, AssertionError):
+        raise OntogenyError(
+            f"device must be one that this machine and this torch have, as 'cpu'; got {device!r}. "
+            "Leave it out to sample where the model is."
+        ) from None

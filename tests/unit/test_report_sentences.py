@@ -1,0 +1,250 @@
+"""Sentences follow the numbers: every claim is made when the summary supports it, and only then."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ontogeny.report.superposition import summarise, text
+from ontogeny.report.superposition.levels import llc_across_jump, windows
+
+
+@pytest.fixture(scope="module")
+def summary(small_study):
+    measurements, _, said = small_study
+    return summarise(measurements, **{k: v for k, v in said.items() if k != "association"})
+
+
+@pytest.mark.parametrize("template", [text.ABSTRACT, *text.CONCLUSIONS, *text.HEALTH.values()])
+def test_no_number_in_a_sentence_is_typed(template):
+    bare = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", template, flags=re.S)
+    typed = set(re.findall(r"\d[\d,.]*", bare))
+    assert typed <= {"95", "3"}  # the level of every t interval, and the number of variants of the test
+
+
+@pytest.mark.parametrize(
+    ("ps", "wanted", "unwanted"),
+    [
+        ((0.001, 0.002, 0.003), "an elevated LLC at the jump beyond the trend is supported", "not "),
+        ((0.4, 0.5, 0.6), "is not supported", "is supported."),
+        (
+            (0.001, 0.3, 0.02),
+            "2 of 3 are below 0.05, so an elevated LLC at the jump beyond the trend is not established",
+            "is supported.",
+        ),
+        ((0.001, None, 0.02), "and 1 could not be computed", "is supported."),
+    ],
+)
+def test_the_verdict_follows_the_p_values(summary, ps, wanted, unwanted):
+    changed = copy.deepcopy(summary)
+    changed["jump"]["seeds"] = 5
+    for variant, p in zip(("plain", "detrended", "same_third"), ps, strict=True):
+        changed["tests"][variant]["level"] |= {
+            "p_value": p,
+            "mean_difference": 0.5,
+            "seeds": 5,
+            "cohen_d": 1.0,
+            "interval": [0.1, 0.9],
+        }
+        changed["tests"][variant]["level"]["detectable_difference"] = 0.4
+    (sentence,) = [s for s in text.conclusions(changed) if s.startswith("The LLC at the inflection is 0.5 higher")]
+    level = sentence.split("The rise of the LLC")[0].split("Whether the rise")[0]
+    assert wanted in level and unwanted not in level.replace(wanted, "")
+
+
+def cells(summary, name, **changes):
+    """The summary with `changes`, each a value or one a variant, in the cells of the statistic `name`."""
+    changed = copy.deepcopy(summary)
+    changed["jump"]["seeds"] = 5
+    given = {"seeds": 5, "cohen_d": -1.0, "detectable_difference": 0.4, "status": "ok", "interval": [-0.9, -0.1]}
+    for i, variant in enumerate(("plain", "detrended", "same_third")):
+        here = {k: v[i] if isinstance(v, tuple) else v for k, v in changes.items()}
+        changed["tests"][variant][name] |= given | here
+    return changed
+
+
+def paragraph(summary, start):
+    (found,) = [s for s in text.conclusions(summary) if s.startswith(start)]
+    return found
+
+
+def test_a_significantly_lower_llc_is_called_the_opposite_of_the_claim(summary):
+    low = {"mean_difference": -0.5, "p_value": (1.0, 0.9999, 0.99)}
+    said = paragraph(cells(summary, "level", **low, p_two_sided=(0.0002, 0.0004, 0.02)), "The LLC at the inflection")
+    assert "is 0.5 lower than" in said and "One-sided (higher) p = 1," in said and "p > 0.999" in said
+    assert "is not supported. Two-sided, the LLC at the inflection is significantly LOWER" in said
+    assert "the opposite of the claim, in all three variants (p ≤ 0.0002, p = 0.0004, p = 0.02)" in said
+    assert "slope" in said and "nβ·ΔL" in said and "would have passed" not in said
+    some = paragraph(cells(summary, "level", **low, p_two_sided=(0.0002, 0.4, 0.2)), "The LLC at the inflection")
+    assert "in 1 of 3 variants" in some
+    none = paragraph(cells(summary, "level", **low, p_two_sided=0.4), "The LLC at the inflection")
+    assert "LOWER" not in none and "slope" not in none and "would have passed" in none
+
+
+def test_an_interval_that_includes_zero_is_said_beside_a_small_p(summary):
+    high = {"mean_difference": 0.5, "p_value": (0.001, 0.02, 0.003), "p_two_sided": (0.002, 0.04, 0.006)}
+    wide = cells(summary, "rise", **high, interval=([0.1, 0.9], [-0.04, 0.63], [0.1, 0.9]))
+    said = paragraph(wide, "The rise of the LLC")
+    assert "is supported; but the detrended mean difference has a 95 % interval over seeds that includes zero." in said
+    said = paragraph(cells(summary, "rise", **high, interval=[0.1, 0.9]), "The rise of the LLC")
+    assert "is supported." in said and "includes zero" not in said
+
+
+def test_levels_across_the_jump_are_those_of_usable_checkpoints():
+    steps = np.array([0.0, 450.0, 560.0, 580.0, 640.0, 660.0, 750.0, 1000.0])
+    values = np.array([[-90.0, 3.0, 4.0, -80.0, 1.0, 2.0, 7.0, 9.0], [-90.0, 3.0, 6.0, -80.0, 3.0, 2.0, 8.0, 9.0]])
+    regime = np.full(values.shape, "localised", dtype=object)
+    regime[:, [0, 3]] = "below_baseline"
+    dims = ("seed", "checkpoint")
+    given = xr.Dataset(
+        {"llc": (dims, values), "regime": (dims, regime)},
+        coords={"seed": [3, 5], "step": (dims, np.tile(steps, (2, 1)))},
+    )
+    jumps = xr.DataArray([650.0, 650.0], coords={"seed": [3, 5]}, dims="seed")
+    said = llc_across_jump(given, jumps)
+    assert windows(given) == [(-100.0, -30.0), (30.0, 100.0)]
+    assert [said[k]["mean"] for k in ("before", "at", "after")] == [5.0, 2.0, 7.5]
+    assert said["after_minus_before"]["mean"] == 2.5 and said["at_minus_before"]["mean"] == -3.0
+    half = 12.706 * np.std([3.0, 2.0], ddof=1) / np.sqrt(2)
+    assert said["after_minus_before"]["interval"] == pytest.approx([2.5 - half, 2.5 + half], rel=1e-4)
+    alone = llc_across_jump(given, jumps.where(jumps["seed"] == 3))
+    assert alone["before"]["n"] == 1 and np.isnan(alone["before"]["interval"]).all()
+    assert llc_across_jump(given, jumps * np.nan)["at"]["n"] == 0
+    late = llc_across_jump(given, jumps * 0 + 990.0)
+    assert late["after"]["n"] == 0 and late["at"]["n"] == 2
+
+
+@pytest.mark.parametrize(
+    ("dip", "lasting", "wanted"),
+    [
+        ([-3.0, -1.0], [0.5, 1.5], ": the LLC dips at the jump and settles higher after it."),
+        ([-3.0, 1.0], [0.5, 1.5], ": the LLC settles higher after the jump."),
+        ([-3.0, -1.0], [-0.5, 1.5], "; that it settles higher after it is not established."),
+        ([-3.0, 1.0], [-0.5, 1.5], "within seeds."),
+        ([None, None], [None, None], "within seeds."),
+    ],
+)
+def test_what_is_said_of_the_dip_follows_its_intervals(summary, dip, lasting, wanted):
+    changed = cells(summary, "level")
+    changed["llc_across_jump"]["at_minus_before"] = {"n": 4, "mean": -2.0, "interval": dip}
+    changed["llc_across_jump"]["after_minus_before"] = {"n": 4, "mean": 1.0, "interval": lasting}
+    assert paragraph(changed, "λ̂ is").endswith(wanted)
+
+
+def test_accepted_fits_of_all_classes_are_counted(small_study, summary):
+    said = small_study[2]
+    accepted = said["fits"]["accepted"].values
+    assert sum(summary["fits"]["accepted_by_class"].values()) == summary["fits"]["accepted"] == accepted.sum()
+    sentence = paragraph(summary, "The sigmoid fit to the effective rank is accepted in")
+    assert f"accepted in {accepted.sum()} of {len(accepted)} seeds" in sentence
+    assert f"number {summary['jump']['seeds']}, and only those" in sentence
+
+
+def test_every_feature_emerges_before_with_or_after_the_jump(summary):
+    counts = [summary["emergence"][f"features_{when}_jump"] for when in ("before", "at", "after")]
+    assert sum(counts) == summary["emergence"]["features"]
+
+
+def test_the_relative_error_is_that_of_the_usable_estimates(small_study, summary):
+    measurements = small_study[0]
+    good = (np.isfinite(measurements["llc"]) & (measurements["regime"] != "below_baseline")).values
+    relative = (measurements["llc_se"] / abs(measurements["llc"])).values[good]
+    assert summary["health"]["usable"]["estimates"] == good.sum() < measurements["llc"].size
+    assert summary["health"]["relative_se"]["median"] == pytest.approx(np.median(relative))
+    assert summary["health"]["relative_se"]["quantile_95"] == pytest.approx(np.quantile(relative, 0.95))
+    assert "at worst" not in text.health(summary)["errors"]
+
+
+def test_the_conclusions_end_with_what_they_do_not_show(summary):
+    last = text.conclusions(summary)[-1]
+    below = summary["health"]["regime"]["below_baseline"]
+    for words in (
+        "What this does not show: everything said about jumps rests on",
+        "(nβ = 100, γ = 1)",
+        f"at {below} of {summary['health']['estimates']} checkpoints",
+        "this data set of 4,096 examples",
+    ):
+        assert words in last
+    assert ('"stuck" means stuck at the end of training, step 1,500' in last) == bool(
+        summary["classes"]["stuck"]["count"]
+    )
+
+
+def test_numbers_are_readable():
+    assert [text.number(v) for v in (1000.0, 99.96, 640.5, 12345.6, 0.0, -1e-5, 24.96)] == [
+        "1000",
+        "100",
+        "640",
+        "12,346",
+        "0",
+        "−1e-05",
+        "25",
+    ]
+    assert [text.percent(v) for v in (0.0025, 0.0, 1.0, 0.9975, 0.914)] == [
+        "under 1 %",
+        "0 %",
+        "100 %",
+        "over 99 %",
+        "91 %",
+    ]
+    assert text.percent(0.0001, 1) == "under 0.1 %"
+    assert [text.pvalue(p, 9999) for p in (1.0, 0.9999, 0.998, 0.0312, 1e-4)] == [
+        "p = 1",
+        "p > 0.999",
+        "p = 0.998",
+        "p = 0.031",
+        "p ≤ 0.0001",
+    ]
+    assert text.pvalue(0.0002, 9999, 2) == "p ≤ 0.0002" and text.pvalue(None, 9999) == "p undefined"
+    assert text.interval({"mean": -1.5, "interval": [None, None]}) == "−1.50"
+
+
+def test_settings_have_human_names(small_study):
+    given = dict.fromkeys(("record_every", "common_checkpoints", "jump_checkpoints", "seed"), 1)
+    named = text.settings(small_study[0].attrs | given)
+    assert not any("_" in name for name in named)
+    for name in (
+        "weights kept every (training steps)",
+        "checkpoints at the same steps in all seeds",
+        "checkpoints around each seed's jump",
+        "seed of the random streams",
+        "training seeds",
+        "examples in the data set, n",
+    ):
+        assert name in named
+
+
+def test_the_loss_along_training_is_said_to_be_over_the_examples_that_it_is_over():
+    from ontogeny.report.superposition import build
+    from ontogeny.studies.superposition import measure
+
+    assert build.LOSS_EXAMPLES == measure.LOSS_EXAMPLES
+
+
+def test_too_few_seeds_are_said_to_be_too_few(summary):
+    changed = copy.deepcopy(summary)
+    changed["jump"]["seeds"] = 1
+    for variant in changed["tests"].values():
+        for cell in variant.values():
+            cell |= {"p_value": None, "reason": "Only 1 seed with a jump entered the test."}
+    said = " ".join(text.conclusions(changed))
+    assert "cannot be tested: only 1 seed with a jump" in said and "p =" not in said
+
+
+def test_without_a_jump_nothing_is_said_about_it(summary):
+    changed = copy.deepcopy(summary)
+    changed["jump"]["seeds"], changed["emergence"]["features"] = 0, 0
+    said = " ".join(text.conclusions(changed))
+    assert "nothing can be said here about the LLC at a jump" in said
+    assert "inflection" not in said and "p =" not in said
+
+
+def test_bad_health_is_pointed_out(summary):
+    changed = copy.deepcopy(summary)
+    n = changed["health"]["estimates"]
+    changed["health"]["status"] = {"ok": n // 2, "not_mixed": n - n // 2}
+    assert "less than nine in ten" in " ".join(text.conclusions(changed))
+    changed["health"]["status"] = {"ok": n}
+    assert "less than nine in ten" not in " ".join(text.conclusions(changed))
