@@ -1,4 +1,4 @@
-"""A progress bar with time left on a terminal, and silence elsewhere."""
+"""A progress bar with time left on a terminal, silence elsewhere, and how work far below says how far it is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,27 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+_listeners: list[Callable[[float], None]] = []
+
+
+def report_progress(share: float) -> None:
+    """Say that this share, 0 to 1, of the piece of work under way is done; nobody need be listening."""
+    for listener in _listeners:
+        listener(share)
+
 
 @contextmanager
-def progress_bar(text: str, total: int | None, show: bool) -> Iterator[Callable[[int], None]]:
+def listening(listener: Callable[[float], None]) -> Iterator[None]:
+    """Hand what is reported inside to ``listener``."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@contextmanager
+def progress_bar(text: str, total: int | None, show: bool) -> Iterator[Callable[[float], None]]:
     """Yields ``done(so_far)``; shows text, bar, share, time spent and time left on stderr if it is a terminal."""
     if not (show and sys.stderr.isatty()):
         yield lambda so_far: None

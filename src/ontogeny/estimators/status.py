@@ -49,6 +49,8 @@ VIRIAL_LIMIT = 0.95
 CAPPED_LIMIT = 1e-4
 ROUNDING_LIMIT = 0.25
 UNLOCALISED_RATIO = 1e4
+BELOW_BY = 1e-3
+"""A λ̂ that is less than this below zero is zero for any use: chains that hardly move leave rounding."""
 
 
 def describe_status(word: str) -> str:
@@ -86,6 +88,7 @@ def status(checks: xr.Dataset) -> xr.DataArray:
 def regime(llc: xr.DataArray, llc_se: xr.DataArray, localisation_ratio: xr.DataArray) -> xr.DataArray:
     """What was measured, from λ̂ ± its error and nβ·h_max/γ (NaN: not measured, and taken as localised)."""
     ratio = localisation_ratio.broadcast_like(llc)
-    conditions = [(llc < -3 * llc_se).values, (ratio < 1).values, (ratio > UNLOCALISED_RATIO).values]
+    below = (llc < -3 * llc_se) & (llc < -BELOW_BY)
+    conditions = [below.values, (ratio < 1).values, (ratio > UNLOCALISED_RATIO).values]
     words = np.select(conditions, ["below_baseline", "prior_dominated", "unlocalised"], default="localised")
     return xr.DataArray(words.astype(object), dims=llc.dims, coords=llc.coords)

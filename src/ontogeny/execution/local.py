@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.progress import progress_bar
+from ontogeny.core.progress import listening, progress_bar
 
 
 class Chunk(NamedTuple):
@@ -48,10 +48,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _worker() -> None:
-    """Start a worker: one thread, and Ctrl-C left to the parent, which ends its workers itself."""
+def _worker(done: Any) -> None:
+    """Start a worker: one thread, a place to count what is done, and Ctrl-C left to the parent, which ends workers."""
+    global _count
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     one_thread()
+    _count = done
 
 
 @contextmanager
@@ -66,8 +68,26 @@ def _one_thread_here() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+_count: Any = None
+"""In a worker: chunks done by all workers, parts of chunks included, shared with the parent."""
+
+
 def _commit(work: Callable[[Any], xr.Dataset], chunk: Chunk, shelf: Shelf) -> None:
     shelf.save(chunk.key, work(chunk.payload))
+
+
+def _commit_and_count(work: Callable[[Any], xr.Dataset], chunk: Chunk, shelf: Shelf) -> None:
+    counted = 0.0
+
+    def count(share: float) -> None:
+        nonlocal counted
+        with _count.get_lock():
+            _count.value += share - counted
+        counted = share
+
+    with listening(count):
+        _commit(work, chunk, shelf)
+    count(1.0)
 
 
 def run_chunks(
@@ -91,23 +111,26 @@ def run_chunks(
     """
     left = [chunk for chunk in chunks if not shelf.has(chunk.key)]
     workers = min(workers or cores(), len(left))
+    before = len(chunks) - len(left)
     with progress_bar(text, len(chunks), progress) as tick:
-        tick(len(chunks) - len(left))
+        tick(before)
         if workers <= 1:
             with _one_thread_here():
-                for done, chunk in enumerate(left, start=len(chunks) - len(left) + 1):
-                    _commit(work, chunk, shelf)
-                    tick(done)
+                for done, chunk in enumerate(left, start=before):
+                    with listening(lambda share, done=done: tick(done + share)):  # type: ignore[misc]
+                        _commit(work, chunk, shelf)
+                    tick(done + 1)
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker) as pool:
-            waiting = {pool.submit(_commit, work, chunk, shelf) for chunk in left}
+        done_by_all = context.Value("d", 0.0)
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker, initargs=(done_by_all,)) as pool:
+            waiting = {pool.submit(_commit_and_count, work, chunk, shelf) for chunk in left}
             try:
                 while waiting:
-                    done_now, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    done_now, waiting = wait(waiting, timeout=0.25, return_when=FIRST_COMPLETED)
                     for future in done_now:
                         future.result()
-                    tick(len(chunks) - len(waiting))
+                    tick(before + done_by_all.value)
             except BaseException as error:
                 processes = list((pool._processes or {}).values())  # shutdown forgets them
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from ontogeny.core.progress import report_progress
 from ontogeny.core.types import Batch, Params, StackedLoss
 
 
@@ -44,6 +45,8 @@ def train_many_seeds(
     for step in range(steps + 1):
         if step in wanted:
             kept.append({name: value.detach().clone() for name, value in weights.items()})
+        if step % 100 == 0:
+            report_progress(step / max(steps, 1))
         if step < steps:
             optimiser.zero_grad()
             objective(batch_at(step)).backward()

@@ -193,8 +193,8 @@ checkpoints differently;
 {% endif -%}
 {%- if below -%}
 at {{ below | integer }} of {{ health["estimates"] | integer }} checkpoints
-({{ (below / health["estimates"]) | percent }}) w* is no minimum (regime below baseline): λ̂ says nothing about one there
-and was left out of the tests;
+({{ (below / health["estimates"]) | percent }}) w* is no minimum (regime below baseline): λ̂ is no statement about a
+minimum there, and was left out of the tests;
 {% endif -%}
 {%- if classes["stuck"] is defined and classes["stuck"]["count"] and train_steps is not none -%}
 "stuck" means stuck at the end of training, step {{ train_steps | integer }};

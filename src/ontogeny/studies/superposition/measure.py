@@ -12,12 +12,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ontogeny.core.progress import report_progress
 from ontogeny.core.rng import generator
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.inputs.superposition import HIDDEN, SuperpositionLoss, importances, sparse_features
 from ontogeny.metrics import geometry
 from ontogeny.operators.hessian import dense_hessian
-from ontogeny.sampling.chains import Chains, advance, compiler_available, start
+from ontogeny.sampling.chains import Chains, Record, advance, compiler_available, start
 from ontogeny.sampling.draws import diverged, gradient_noise, label
 from ontogeny.sampling.kernels import get_kernel
 from ontogeny.sampling.noise import MinibatchStream
@@ -27,6 +28,8 @@ from ontogeny.training.many_seeds import train_many_seeds
 
 DATA_BLOCK = 100
 NOISE_PAIRS = 16
+PIECES = 20
+"""Chains are advanced in so many pieces, so that a progress bar moves."""
 CURVATURE_EXAMPLES = 2000
 LOSS_EXAMPLES = 2000
 
@@ -148,7 +151,11 @@ def _sample(chunk: CheckpointChunk, posterior: LocalPosterior) -> xr.Dataset:
         compile=compiler_available(),
     )
     stream = MinibatchStream(settings.seed, settings.dataset_size, settings.batch_size)
-    record = advance(run, lambda step: data[stream.at(step)], settings.burn_in + settings.draws)
+    pieces = []
+    for part in torch.arange(settings.burn_in + settings.draws).tensor_split(PIECES):
+        pieces.append(advance(run, lambda step: data[stream.at(step)], len(part)))
+        report_progress(len(pieces) / PIECES)
+    record = Record(*(torch.cat(values) for values in zip(*pieces, strict=True)))
     n_beta, localization = (
         value.repeat_interleave(settings.chains) for value in (posterior.n_beta, posterior.localization)
     )

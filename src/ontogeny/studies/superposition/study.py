@@ -88,7 +88,10 @@ def _train(
     ]
     run_chunks(measure.train, groups, store, text="training", progress=progress, workers=workers)
     trajectory = xr.concat([store.load(group.key) for group in groups], "seed")
-    return describe(trajectory.isel(seed=slice(0, seeds)))
+    trajectory = describe(trajectory.isel(seed=slice(0, seeds)))
+    examples = min(measure.LOSS_EXAMPLES, settings.dataset_size)
+    trajectory["loss"].attrs |= {"long_name": f"mean loss on the first {examples} examples", "examples": examples}
+    return trajectory
 
 
 def _measure(
