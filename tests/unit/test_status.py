@@ -23,14 +23,14 @@ def measured(problem, *rest, **settings):
     return og.estimate_llc(problem, *rest, **{"progress": False, "chains": 32, "seed": 1, **settings})
 
 
-# κ = nβh + γ = 200 and εκ = 0.05, a step bias of 1.25 %
-SOUND = {"n_beta": 100.0, "localization": 100.0, "step_size": 2.5e-4, "burn_in": 200, "draws": 500}
+# κ = nβh + γ = 200 and εκ = 0.1, a step bias of 2.5 %
+SOUND = {"n_beta": 100.0, "localization": 100.0, "step_size": 5e-4, "burn_in": 100, "draws": 1000}
 
 
 def test_ok_and_localised():
     found = measured(well(1.0), **SOUND)
     assert found.status.item() == "ok" and found.regime.item() == "localised"
-    assert float(found.llc) == pytest.approx(2.0, abs=5 * float(found.llc_se) + 0.03)
+    assert float(found.llc) == pytest.approx(2.0, abs=5 * float(found.llc_se) + 0.05)
     assert float(found.localisation_ratio) == pytest.approx(1.0, rel=1e-6)
 
 
@@ -82,9 +82,9 @@ def test_minibatch_noise():
 
 
 def test_rounding():
-    # weights of 4000 in float32 are 1/4096 apart; the noise of a step is √ε = 5e-4
+    # weights of 4000 in float32 are 1/4096 apart; the noise of a step is √ε = 7e-4
     problem = well(1.0, w_star=4000.0, dtype=torch.float32)
-    settings = {"n_beta": 1e5, "localization": 1e5, "step_size": 2.5e-7, "burn_in": 200, "draws": 500}
+    settings = {"n_beta": 1e5, "localization": 1e5, "step_size": 5e-7, "burn_in": 100, "draws": 1000}
     found = measured(problem, **settings)
     assert float(found.check_rounding) > 0.25
     assert found.status.item() in ("rounding", "step_bias")
@@ -95,7 +95,7 @@ def test_rounding():
 def test_target_not_met():
     found = measured(well(1.0), **{**SOUND, "target_se": 1e-3})
     assert found.status.item() == "target_not_met" and float(found.check_target) > 1
-    assert float(found.llc) == pytest.approx(2.0, abs=5 * float(found.llc_se) + 0.03)
+    assert float(found.llc) == pytest.approx(2.0, abs=5 * float(found.llc_se) + 0.05)
 
 
 def test_prior_dominated():
@@ -104,7 +104,7 @@ def test_prior_dominated():
 
 
 def test_unlocalised():
-    found = measured(well(1.0), n_beta=100.0, localization=1e-3, step_size=5e-4, burn_in=200, draws=500)
+    found = measured(well(1.0), n_beta=100.0, localization=1e-3, step_size=1e-3, burn_in=100, draws=1000)
     assert found.regime.item() == "unlocalised" and found.status.item() == "ok"
 
 

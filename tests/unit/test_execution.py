@@ -1,0 +1,117 @@
+"""Chunks of work: the same bits from one worker and from two, whole chunks only, and on from where it was."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import execution_work as work
+import ontogeny as og
+from ontogeny.execution.local import Chunk, cores, run_chunks
+from ontogeny.store import Store
+
+CHUNKS = [Chunk(str(number), number) for number in range(6)]
+
+
+def run(folder, function=work.simulate, chunks=CHUNKS, workers=1):
+    store = Store(folder, {"study": "test"})
+    run_chunks(function, chunks, store, text="working", workers=workers)
+    return store
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for key in one:
+        np.testing.assert_array_equal(one[key], other[key])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return work.numbers(run(tmp_path_factory.mktemp("whole") / "out"))
+
+
+def test_one_worker_and_two_give_the_same_bits(tmp_path, uninterrupted):
+    assert len(uninterrupted) == 6
+    store = run(tmp_path / "two", workers=2)
+    assert_equal(work.numbers(store), uninterrupted)
+    assert all(int(store.load(str(number))["threads"]) == 1 for number in range(6))
+
+
+def test_the_order_of_chunks_changes_nothing(tmp_path, uninterrupted):
+    assert_equal(work.numbers(run(tmp_path / "out", chunks=CHUNKS[::-1])), uninterrupted)
+
+
+def test_an_exception_leaves_whole_chunks_and_the_rest_follows(tmp_path, uninterrupted):
+    with pytest.raises(og.OntogenyError, match="the third chunk is at fault"):
+        run(tmp_path / "out", work.fail_at_two)
+    store = Store(tmp_path / "out", {"study": "test"})
+    assert [store.has(str(number)) for number in range(6)] == [True, True, False, False, False, False]
+    assert_equal(work.numbers(run(tmp_path / "out")), uninterrupted)
+
+
+def test_an_exception_in_a_worker_is_the_callers_and_ends_the_others(tmp_path):
+    payloads = [Chunk(str(number), (str(tmp_path), number)) for number in range(2)]
+    with pytest.raises(ValueError, match="the other one"):
+        run(tmp_path / "out", work.fail_beside_a_sleeper, payloads, workers=2)
+    store = Store(tmp_path / "out", {"study": "test"})
+    assert not store.has("0"), "the sleeping worker was waited for"
+    sleeper = int((tmp_path / "asleep").read_text(encoding="utf-8"))
+    assert gone(sleeper)
+
+
+def gone(process):
+    for _ in range(500):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_worker_that_is_killed_is_reported_and_the_rest_can_follow(tmp_path, uninterrupted):
+    with pytest.raises(Exception, match=r"(?i)terminated|killed|died|ended"):
+        run(tmp_path / "out", work.die, workers=2)
+    assert_equal(work.numbers(run(tmp_path / "out")), uninterrupted)
+
+
+def test_a_killed_run_leaves_whole_chunks_and_goes_on_where_it_was(tmp_path, uninterrupted):
+    folder = Path(__file__).parent
+    running = subprocess.Popen([sys.executable, str(folder / "execution_work.py"), str(tmp_path)])
+    try:
+        while not (tmp_path / "waiting").exists():
+            assert running.poll() is None
+            time.sleep(0.01)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    store = Store(tmp_path / "store", {"study": "stop"})
+    assert [store.has(str(number)) for number in range(6)] == [True, True, True, False, False, False]
+    done_before = (tmp_path / "store" / "chunks" / "1.zarr").stat().st_mtime_ns
+    run_chunks(work.simulate, CHUNKS, store, text="working", workers=1)
+    assert_equal(work.numbers(store), uninterrupted)
+    assert (tmp_path / "store" / "chunks" / "1.zarr").stat().st_mtime_ns == done_before
+
+
+def test_what_is_there_is_not_done_again(tmp_path):
+    run(tmp_path / "out", chunks=CHUNKS[:3])
+    seen = []
+
+    def record(number):
+        seen.append(number)
+        return work.simulate(number)
+
+    run(tmp_path / "out", record)
+    assert seen == [3, 4, 5]
+    run(tmp_path / "out", record)
+    assert seen == [3, 4, 5]
+
+
+def test_nothing_to_do_is_done(tmp_path):
+    run(tmp_path / "out", chunks=[])
+    assert cores() >= 1

@@ -1,0 +1,122 @@
+"""Curvature against the dense Hessian of torch.autograd."""
+
+import pytest
+import torch
+from torch.autograd.functional import hessian
+
+from ontogeny.core.rng import generator
+from ontogeny.operators.hessian import dense_hessian, hessian_vector_product, largest_eigenvalue
+
+SHAPES = {"a": (2, 3), "b": (2,)}
+
+
+class Loss:
+    """A loss per example with a Hessian that is full and depends on the weights."""
+
+    def __call__(self, params, batch):
+        return (torch.tanh(batch @ params["a"].T) @ params["b"] - batch.sum(1)) ** 2 + params["b"].prod()
+
+
+def some(seed=0):
+    stream = generator(seed, "hessian")
+    return {name: torch.randn(shape, generator=stream, dtype=torch.float64) for name, shape in SHAPES.items()}
+
+
+BATCH = torch.randn(10, 3, generator=generator(0, "batch"), dtype=torch.float64)
+
+
+def flat(params):
+    return torch.cat([value.reshape(-1) for value in params.values()])
+
+
+def folded(vector):
+    return {"a": vector[:6].reshape(2, 3), "b": vector[6:]}
+
+
+def exact(params):
+    return hessian(lambda vector: Loss()(folded(vector), BATCH).mean(), flat(params))
+
+
+def test_a_product_is_the_dense_hessian_times_the_vector():
+    params, vector = some(0), some(1)
+    before = flat(params).clone()
+    image = hessian_vector_product(Loss(), params, BATCH, vector)
+    torch.testing.assert_close(flat(image), exact(params) @ flat(vector), rtol=1e-12, atol=1e-12)
+    assert {name: value.shape for name, value in image.items()} == {n: v.shape for n, v in params.items()}
+    assert torch.equal(flat(params), before) and not any(value.requires_grad for value in params.values())
+
+
+def test_a_product_inside_no_grad_and_without_curvature():
+    with torch.no_grad():
+        image = hessian_vector_product(Loss(), some(0), BATCH, some(1))
+    torch.testing.assert_close(flat(image), exact(some(0)) @ flat(some(1)), rtol=1e-12, atol=1e-12)
+    linear = hessian_vector_product(
+        lambda p, x: x @ p["b"], {"b": torch.ones(3)}, torch.ones(4, 3), {"b": torch.ones(3)}
+    )
+    assert (linear["b"] == 0).all()
+
+
+def test_a_weight_that_the_loss_does_not_read_has_no_curvature():
+    params = some(0) | {"spare": torch.ones(2, dtype=torch.float64)}
+    image = hessian_vector_product(Loss(), params, BATCH, {name: torch.ones_like(v) for name, v in params.items()})
+    assert (image["spare"] == 0).all()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 64])
+def test_dense_hessians_of_several_positions(chunk):
+    positions = {name: torch.stack([some(seed)[name] for seed in range(3)]) for name in SHAPES}
+    found = dense_hessian(Loss(), positions, BATCH, chunk=chunk)
+    assert found.shape == (3, 8, 8)
+    for seed in range(3):
+        torch.testing.assert_close(found[seed], exact(some(seed)), rtol=1e-10, atol=1e-10)
+
+
+def operator(eigenvalues, seed=0):
+    """Return v -> Hv for H with these eigenvalues in a random basis, and H."""
+    count = len(eigenvalues)
+    basis = torch.linalg.qr(torch.randn(count, count, generator=generator(seed, "basis"), dtype=torch.float64)).Q
+    matrix = basis @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ basis.T
+    return lambda vector: {"w": matrix @ vector["w"]}, matrix
+
+
+def start(count, seed=0):
+    return {"w": torch.randn(count, generator=generator(seed, "start"), dtype=torch.float64)}
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "largest"),
+    [
+        ([5.0, 2.0, 1.0, 0.0], 5.0),
+        ([5.0, -2.0, -4.0], 5.0),
+        ([-9.0, 5.0, 2.0, 0.5], 5.0),  # the negative one dominates in magnitude
+        ([-100.0, 3.0, 1.0], 3.0),
+        ([-3.0, -2.0, -1.0], -1.0),  # the algebraically largest of a maximum
+        ([1e-6, 0.0], 1e-6),
+        ([0.0, 0.0], 0.0),
+    ],
+    ids=str,
+)
+def test_the_algebraically_largest_eigenvalue(eigenvalues, largest):
+    product, _ = operator(eigenvalues)
+    found = [largest_eigenvalue(product, start(len(eigenvalues), seed)) for seed in range(5)]
+    for value in found:
+        assert value == pytest.approx(largest, rel=0.05, abs=1e-12)
+        assert value <= largest + 1e-9 * max(abs(e) for e in eigenvalues)  # a Rayleigh quotient is a lower bound
+
+
+def test_masks_restrict_the_hessian_to_the_sampled_weights():
+    product, matrix = operator([9.0, 4.0, 2.0, 1.0, 0.5])
+    mask = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+    kept = mask.bool()
+    largest = torch.linalg.eigvalsh(matrix[kept][:, kept])[-1].item()
+    found = largest_eigenvalue(product, start(5), {"w": mask}, iterations=200)
+    assert found == pytest.approx(largest, rel=1e-6)
+    assert largest_eigenvalue(product, start(5), {"w": torch.zeros(5, dtype=torch.float64)}) == 0.0
+
+
+def test_the_eigenvalue_of_a_loss():
+    params = some(0)
+    found = largest_eigenvalue(
+        lambda vector: hessian_vector_product(Loss(), params, BATCH, vector), some(5), iterations=200
+    )
+    assert found == pytest.approx(torch.linalg.eigvalsh(exact(params))[-1].item(), rel=1e-3)
