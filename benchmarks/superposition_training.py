@@ -58,13 +58,10 @@ def main() -> None:
     fractions = class_fractions(kinds["kind"], CLASSES)
     for kind in CLASSES:
         one = fractions.sel(kind=kind)
-        print(
-            f"{kind:18} {int(one['count']):4d}  {float(one.fraction):.3f}  [{float(one.low):.3f}, {float(one.high):.3f}]"
-        )
-    print(
-        "features represented at the end:",
-        dict(sorted(Counter(emergence["represented"].sum("feature").values.tolist()).items())),
-    )
+        share, low, high = (float(one[name]) for name in ("fraction", "low", "high"))
+        print(f"{kind:18} {int(one['count']):4d}  {share:.3f}  [{low:.3f}, {high:.3f}]")
+    counts = Counter(emergence["represented"].sum("feature").values.tolist())
+    print("features represented at the end:", dict(sorted(counts.items())))
     jumping = (kinds["kind"] == "plateau_then_jump").values
     for text, values in (
         ("plateau rank, jumping seeds", kinds["plateau_rank"].values[jumping]),

@@ -68,7 +68,7 @@ def squares(model: nn.Module, batch: Any) -> torch.Tensor:
 
 
 def same_numbers(first: Any, second: Any, rtol: float = 0.0) -> None:
-    """Every variable of two Datasets agrees: bit for bit, or to ``rtol``; words exactly. Attributes are not looked at."""
+    """Every variable of two Datasets agrees, bit for bit or to ``rtol``, words exactly; attributes are not compared."""
     assert set(first.data_vars) == set(second.data_vars)
     for name in first.data_vars:
         one, other = first[name], second[name]

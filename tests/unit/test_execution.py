@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import execution_work as work
 import numpy as np
 import pytest
 
-import execution_work as work
 import ontogeny as og
 from ontogeny.execution.local import Chunk, cores, run_chunks
 from ontogeny.store import Store

@@ -44,7 +44,7 @@ def test_not_mixed():
     def two_wells(w):
         return ((w**2 - 1) ** 2 + 0.02 * w).sum()
 
-    # w* on the ridge between wells of unlike depth, the ridge 100 units of nβL high: a chain stays in the one it falls into
+    # w* on the ridge between wells of unlike depth, 100 units of nβL high: a chain stays where it falls
     problem = og.Potential(two_wells, torch.zeros(1, dtype=torch.float64))
     found = measured(problem, n_beta=100.0, localization=1.0, step_size=1e-4, burn_in=400, draws=400)
     assert found.status.item() == "not_mixed" and float(found.check_r_hat) > 0.05

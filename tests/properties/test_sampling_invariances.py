@@ -1,0 +1,161 @@
+"""What must not change a draw: units of the loss, order of examples, names, which centres step together, pieces."""
+
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import ontogeny as og
+from ontogeny.core.rng import generator
+from ontogeny.inputs.superposition import SuperpositionLoss, importances, sparse_features
+from ontogeny.sampling.chains import advance, start
+from ontogeny.sampling.kernels import KERNELS
+from ontogeny.sampling.posterior import LocalPosterior
+from tiny import EXAMPLES, SHORT, Regression, data, same_numbers, squares
+
+few = settings(max_examples=8, deadline=None, derandomize=True)
+DOUBLE = torch.float64
+RUN = {**SHORT, "draws": 12}
+LOSS = SuperpositionLoss(importances(4, 0.8))
+X = sparse_features((30, 4), 0.5, generator(0, "x")).double()
+
+
+def sample(model=None, rows=None, loss_fn=squares, **changed):
+    rows = data(DOUBLE) if rows is None else rows
+    return og.sample(model or Regression(DOUBLE), rows, loss_fn, **{**RUN, **changed})
+
+
+@few
+@given(factor=st.floats(1e-3, 1e3), batch_size=st.sampled_from([8, EXAMPLES]))
+def test_a_loss_in_other_units(factor, batch_size):
+    plain = sample(batch_size=batch_size)
+    scaled = sample(loss_fn=lambda m, b: factor * squares(m, b), n_beta=RUN["n_beta"] / factor, batch_size=batch_size)
+    for name in ("distance_squared", "virial"):
+        np.testing.assert_allclose(scaled[name], plain[name], rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(scaled["loss"] / factor, plain["loss"], rtol=1e-9)
+    first, second = og.llc_from_draws(plain), og.llc_from_draws(scaled)
+    for name in ("llc", "llc_se", "localisation_ratio", "check_virial"):
+        np.testing.assert_allclose(second[name], first[name], rtol=1e-6, err_msg=name)
+    assert first.status.item() == second.status.item()
+
+
+@few
+@given(order=st.permutations(range(EXAMPLES)))
+def test_the_order_of_examples_of_a_full_batch(order):
+    x, y = data(DOUBLE)
+    same_numbers(sample(rows=(x[order], y[order])), sample(), rtol=1e-9)
+
+
+@few
+@given(pattern=st.lists(st.booleans(), min_size=12, max_size=12).filter(any))
+def test_a_zero_mask_means_no_move_there(pattern):
+    """All weights of the toy model on one axis: those with mask 0 are at w* after every step, the others are not."""
+    masks = {"weight": torch.tensor(pattern[:8]).reshape(2, 4), "bias": torch.tensor(pattern[8:])}
+    for mode, axis in (("stacked", -1), ("vmap", 0), ("serial", 0)):
+        run = begin([0], mode=mode, masks={name: mask.double() for name, mask in masks.items()})
+        record = advance(run, lambda step: X, 5)
+        for name, mask in masks.items():
+            moved = run.params[name].movedim(axis, 0) - weights([0])[name]
+            assert (moved[:, ~mask] == 0).all() and (moved[:, mask] != 0).all()
+        far = sum((run.params[n].movedim(axis, 0) - weights([0])[n]).square().flatten(1).sum(1) for n in masks)
+        assert (record.distance_squared[-1] > 0).all() and (far > 0).all()
+
+
+def test_a_masked_run_has_the_dynamics_of_the_weights_it_samples():
+    """Masking the second of two tensors gives the same positions as not selecting it, with the noise of the first."""
+    whole = {"outer.weight": torch.ones(1, 3), "outer.bias": torch.zeros(1)}
+    masked = sample(components={"name": whole})
+    assert masked["dim"].values.tolist() == [3]
+    nothing_else = {**whole, "inner.weight": torch.zeros(3, 3), "inner.bias": torch.zeros(3)}
+    wider = sample(components={"name": nothing_else})
+    assert wider["dim"].values.tolist() == [3]
+    assert float(wider["distance_squared"].max()) < 12 * RUN["step_size"] * 3 * 12  # three weights moved, not sixteen
+
+
+def renamed(names):
+    """The layers of the regression under other names, in the same order."""
+    plain = Regression(DOUBLE)
+    first, second = names
+    model = nn.Sequential(OrderedDict([(first, plain.inner), ("squash", nn.Tanh()), (second, plain.outer)]))
+    return model
+
+
+name = st.text("abcdefghij_", min_size=1, max_size=8)
+
+
+@few
+@given(names=st.tuples(name, name).filter(lambda pair: len({*pair, "squash"}) == 3))
+def test_the_names_of_parameters(names):
+    assert [n.rpartition(".")[2] for n, _ in renamed(names).named_parameters()] == ["weight", "bias"] * 2
+    same_numbers(sample(renamed(names)), sample(), rtol=1e-12)
+
+
+def weights(centers):
+    """Weights of the toy model around which chains run, stacked along a leading axis."""
+    return {
+        name: torch.stack([torch.randn(*shape, generator=generator(0, name, c), dtype=DOUBLE) for c in centers])
+        for name, shape in {"weight": (2, 4), "bias": (4,)}.items()
+    }
+
+
+def begin(centers, mode="stacked", chains=3, kernel="sgld", masks=None, compile=False):
+    scale = torch.tensor([1.0 + c for c in centers], dtype=DOUBLE)
+    return start(
+        LocalPosterior(LOSS, weights(centers), 30.0 * scale, 2.0 * scale, masks),
+        KERNELS[kernel],
+        step_size=1e-3 / scale,
+        chains=chains,
+        labels=[("center", c) for c in centers],
+        seed=7,
+        mode=mode,
+        compile=compile,
+    )
+
+
+@pytest.mark.parametrize("mode", ["stacked", "vmap", "serial"])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_centres_together_or_apart(mode, kernel):
+    together = begin([0, 1, 2], mode, kernel=kernel)
+    noise = together.noise.at(0).clone()
+    record = advance(together, lambda step: X, 300)  # beyond a block of noise
+    later = together.noise.at(299).clone()
+    for center in range(3):
+        apart = begin([center], mode, kernel=kernel)
+        mine = slice(3 * center, 3 * center + 3)
+        for step, drawn in ((0, noise), (299, later)):
+            part = drawn[..., mine] if apart.evaluation.axis == -1 else drawn[mine]
+            assert torch.equal(apart.noise.at(step), part)
+        alone = advance(apart, lambda step: X, 300)
+        for whole, single in zip(record, alone, strict=True):
+            torch.testing.assert_close(whole[:, mine], single, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_three_evaluations_take_the_same_chains(kernel):
+    runs = {mode: begin([0, 1], mode, kernel=kernel) for mode in ("stacked", "vmap", "serial")}
+    records = {mode: advance(run, lambda step: X, 20) for mode, run in runs.items()}
+    for mode in ("vmap", "serial"):
+        for one, other in zip(records[mode], records["stacked"], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@few
+@given(pieces=st.lists(st.integers(1, 150), min_size=1, max_size=4))
+def test_a_split_run_is_the_whole_run(pieces):
+    whole, split = begin([0, 1]), begin([0, 1])
+    record = advance(whole, lambda step: X[step % 20 :], sum(pieces))
+    parts = [advance(split, lambda step: X[step % 20 :], count) for count in pieces]
+    for one, others in zip(record, zip(*parts, strict=True), strict=True):
+        assert torch.equal(one, torch.cat(others))
+    assert all(torch.equal(whole.params[k], split.params[k]) for k in whole.params)
+
+
+@few
+@given(chains=st.integers(1, 6))
+def test_a_chain_does_not_depend_on_how_many_there_are(chains):
+    few_chains, many = (advance(begin([0], chains=count), lambda step: X, 10) for count in (chains, 7))
+    torch.testing.assert_close(many.loss[:, :chains], few_chains.loss, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,280 @@
+"""The superposition study from end to end, made tiny: results, summary, report, and that nothing is lost or changed."""
+
+import dataclasses
+import json
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import ontogeny as og
+from ontogeny import __version__
+from ontogeny.core.schema import VARIABLES
+from ontogeny.studies.superposition import checkpoints, measure, settings, study
+
+SEEDS = 2
+TINY = dataclasses.replace(
+    settings.PRESETS["quick"],
+    train_steps=300,
+    train_batch=32,
+    learning_rate=2e-2,
+    dataset_size=400,
+    batch_size=50,
+    n_beta=100.0,
+    localization=10.0,
+    step_size=5e-4,
+    chains=2,
+    burn_in=20,
+    draws=60,
+    common_checkpoints=6,
+    jump_checkpoints=3,
+)
+MEASURED = [
+    "loss",
+    "llc",
+    "llc_se",
+    "r_hat",
+    "ess",
+    "chains_lost",
+    "status",
+    "regime",
+    "effective_rank",
+    "features_represented",
+    "polygon",
+    "features_near_zero",
+    "polygon_distance",
+    "h_max",
+    "localisation_ratio",
+    "n_beta",
+    "localization",
+    "step_size",
+    "check_virial",
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
+    """Small presets, small groups and chunks, and no compiler."""
+    with pytest.MonkeyPatch.context() as patch:
+        presets = {"quick": TINY, "full": dataclasses.replace(TINY, preset="full", chains=4)}
+        patch.setattr(study, "PRESETS", presets)
+        for module in (study, measure):
+            patch.setattr(module, "SEEDS_A_GROUP", 1)
+        patch.setattr(study, "DEFAULT_SEEDS", SEEDS)
+        patch.setattr(checkpoints, "CHAINS_A_PROGRAM", 10)  # five tasks a chunk
+        patch.setattr(measure, "compiler_available", lambda: False)
+        yield
+
+
+def run(folder, seeds=SEEDS, preset="quick"):
+    return study.run(preset, seeds=seeds, out=folder, progress=False, workers=1)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of an uninterrupted run."""
+    return run(tmp_path_factory.mktemp("study") / "out").parent
+
+
+def opened(folder, group=None):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with xr.open_zarr(folder / "results.zarr", group=group) as stored:
+            return stored.load()
+
+
+def assert_same_results(folder, other, seeds=None):
+    for group in (None, "trajectory"):
+        one, two = opened(folder, group), opened(other, group)
+        if seeds is not None:
+            one, two = one.sel(seed=seeds), two.sel(seed=seeds)
+            one.attrs.pop("seeds", None), two.attrs.pop("seeds", None)
+        xr.testing.assert_identical(one, two)
+
+
+def test_three_files_and_nothing_half_written(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"results.zarr", "summary.json", "report.html", "study.json", "chunks"} == names
+    assert not [path for path in finished.rglob("*") if path.name.endswith((".tmp", ".old"))]
+
+
+def test_measurements_are_plain_xarray(finished):
+    found = opened(finished)
+    assert dict(found.sizes) == {"seed": SEEDS, "checkpoint": 9, "feature": 6, "other_feature": 6, "hidden": 2}
+    assert found.seed.values.tolist() == [0, 1] and found.checkpoint.values.tolist() == list(range(9))
+    for name in MEASURED:
+        assert found[name].dims == ("seed", "checkpoint"), name
+    assert found["step"].dims == ("seed", "checkpoint") and "step" in found.coords
+    assert found["feature_norm"].dims == ("seed", "checkpoint", "feature")
+    assert found["cosine_similarity"].dims == ("seed", "checkpoint", "feature", "other_feature")
+    assert found["weight"].dims == ("seed", "checkpoint", "hidden", "feature")
+    assert found["bias"].dims == ("seed", "checkpoint", "feature")
+    for seed in found.seed:
+        steps = found["step"].sel(seed=seed).values
+        assert (np.diff(steps) > 0).all() and steps[0] == 0 and steps[-1] == TINY.train_steps
+    words = {str(word) for name in ("status", "regime") for word in found[name].values.ravel()}
+    assert all(og.describe_status(word) for word in words)
+
+
+def test_every_variable_has_a_long_name_and_units(finished):
+    for group in (None, "trajectory"):
+        found = opened(finished, group)
+        for name in (*found.data_vars, "step"):
+            assert found[name].attrs["long_name"], name
+            assert found[name].attrs["units"] == VARIABLES[name][1], name
+
+
+def test_attributes_hold_every_setting(finished):
+    attrs = opened(finished).attrs
+    for name, value in dataclasses.asdict(TINY).items():
+        assert attrs[name] == value, name
+    assert attrs["ontogeny_version"] == __version__ and attrs["seeds"] == SEEDS
+
+
+def test_the_trajectory_is_dense_and_agrees_with_the_checkpoints(finished):
+    path, found = opened(finished, "trajectory"), opened(finished)
+    assert dict(path.sizes) == {"seed": SEEDS, "time": 31, "hidden": 2, "feature": 6}
+    assert path["step"].values.tolist() == list(range(0, 301, 10))
+    for name in ("effective_rank", "loss"):
+        assert path[name].dims == ("seed", "time")
+    assert path["feature_norm"].dims == ("seed", "time", "feature")
+    assert path["weight"].dims == ("seed", "time", "hidden", "feature")
+    assert ((path.effective_rank >= 1 - 1e-9) & (path.effective_rank <= 2 + 1e-9)).all()
+    time = found["step"] // TINY.record_every
+    for name in ("weight", "bias", "effective_rank", "feature_norm"):
+        np.testing.assert_allclose(found[name], path[name].isel(time=time).transpose(*found[name].dims), rtol=1e-6)
+    assert (path["loss"].isel(time=-1) < path["loss"].isel(time=0)).all()  # something was learnt
+
+
+def test_the_llc_is_measured_at_every_checkpoint(finished):
+    found = opened(finished)
+    assert np.isfinite(found.llc.where(found.chains_lost == 0, 0)).all()
+    assert (found.llc_se.where(found.chains_lost == 0, 1) > 0).all()
+    np.testing.assert_allclose(found.localisation_ratio, TINY.n_beta * found.h_max / TINY.localization)
+
+
+def test_the_summary_is_strict_json_with_figures_only(finished):
+    def not_json(word):
+        raise AssertionError(f"{word} is not JSON")
+
+    summary = json.loads((finished / "summary.json").read_text(encoding="utf-8"), parse_constant=not_json)
+    assert summary
+
+    def leaves(value):
+        if isinstance(value, dict):
+            for inner in value.values():
+                yield from leaves(inner)
+        elif isinstance(value, list):
+            assert all(isinstance(part, int | float | str | list | dict | None) for part in value)
+        else:
+            yield value
+
+    assert all(isinstance(value, int | float | str | bool | None) for value in leaves(summary))
+
+
+def test_the_report_is_one_page_without_network(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert 'src="http' not in page and 'href="http://' not in page.replace("http://www.w3.org", "")
+
+
+def test_a_run_repeated_does_no_work_and_changes_no_number(finished, monkeypatch):
+    before = {group: opened(finished, group) for group in (None, "trajectory")}
+    summary = (finished / "summary.json").read_text(encoding="utf-8")
+
+    def again(payload):
+        raise AssertionError("done twice")
+
+    monkeypatch.setattr(measure, "train", again)
+    monkeypatch.setattr(measure, "measure", again)
+    assert run(finished) == finished / "report.html"
+    for group, values in before.items():
+        xr.testing.assert_identical(opened(finished, group), values)
+    assert (finished / "summary.json").read_text(encoding="utf-8") == summary
+
+
+@pytest.mark.parametrize(("phase", "after"), [("train", 1), ("measure", 2)])
+def test_interrupted_and_run_again_ends_in_the_same_numbers(finished, tmp_path, monkeypatch, phase, after):
+    real, calls = getattr(measure, phase), []
+
+    def interrupted(payload):
+        calls.append(payload)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return real(payload)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, phase, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "out")
+    assert not (tmp_path / "out" / "results.zarr").exists()
+    counted = []
+
+    def count(payload):
+        counted.append(payload)
+        return real(payload)
+
+    monkeypatch.setattr(measure, phase, count)
+    run(tmp_path / "out")
+    assert len(counted) == {"train": 2, "measure": 4}[phase] - after  # what was done stays done
+    assert_same_results(tmp_path / "out", finished)
+    texts = [(folder / "summary.json").read_text(encoding="utf-8") for folder in (tmp_path / "out", finished)]
+    assert texts[0] == texts[1]
+
+
+def test_more_seeds_extend_a_folder_and_change_none(finished, tmp_path):
+    run(tmp_path / "out")
+    run(tmp_path / "out", seeds=3)
+    assert opened(tmp_path / "out").seed.values.tolist() == [0, 1, 2]
+    assert opened(tmp_path / "out").attrs["seeds"] == 3
+    assert_same_results(tmp_path / "out", finished, seeds=[0, 1])
+    # the default number of seeds, or fewer, takes nothing away
+    run(tmp_path / "out", seeds=None)
+    assert opened(tmp_path / "out").seed.values.tolist() == [0, 1, 2]
+    assert opened(tmp_path / "out", "trajectory").sizes["seed"] == 3
+
+
+def test_seeds_at_once_are_the_seeds_one_after_another(finished, tmp_path):
+    run(tmp_path / "out", seeds=1)
+    assert_same_results(tmp_path / "out", finished, seeds=[0])
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_another_preset_in_the_same_folder_is_refused(finished):
+    before = contents(finished)
+    with pytest.raises(og.OntogenyError, match=r"holds another study \(superposition, quick\).*superposition, full"):
+        run(finished, preset="full")
+    assert contents(finished) == before
+
+
+def test_other_settings_under_the_same_name_are_refused(finished, monkeypatch):
+    before = contents(finished)
+    monkeypatch.setattr(study, "PRESETS", {"quick": dataclasses.replace(TINY, sparsity=0.3)})
+    with pytest.raises(og.OntogenyError, match="holds another study"):
+        run(finished)
+    assert contents(finished) == before
+
+
+def test_the_report_is_made_again_from_the_results(finished):
+    summary = (finished / "summary.json").read_bytes()
+    page = finished / "report.html"
+    page.unlink()
+    assert study.report(finished) == page and page.exists()
+    assert (finished / "summary.json").read_bytes() == summary
+
+
+def test_checkpoints_are_distinct_increasing_and_dense_around_the_jump():
+    real = settings.PRESETS["full"]
+    for inflection in (float("nan"), 0.0, 3000.0, 7990.0):
+        steps = checkpoints.checkpoint_steps(real, inflection)
+        assert len(steps) == len(set(steps)) == real.checkpoints and steps == sorted(steps)
+        assert steps[0] == 0 and steps[-1] == real.train_steps
+        assert all(step % real.record_every == 0 for step in steps)
+    near = [s for s in checkpoints.checkpoint_steps(real, 3000.0) if abs(s - 3000) <= 0.06 * real.train_steps]
+    assert len(near) >= real.jump_checkpoints
+    common = set(checkpoints.checkpoint_steps(dataclasses.replace(real, jump_checkpoints=0), float("nan")))
+    assert common <= set(checkpoints.checkpoint_steps(real, 3000.0))

@@ -1,0 +1,253 @@
+"""The command line: what is printed where, and exit statuses 0, 1 and 2."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ontogeny as og
+from ontogeny.cli import main
+from ontogeny.studies import registry
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Call ``ontogeny`` in this process; returns (status, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ontogeny", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return (code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """A study that does what a test asks, in place of the real one; returns what it was called with."""
+    calls = []
+
+    def install(run=None, report=None):
+        def recorded(preset, **rest):
+            calls.append((preset, rest))
+            return run(preset, **rest) if run else Path("somewhere/report.html")
+
+        real = registry.STUDIES["superposition"]
+        fake = registry.Study(real.question, real.presets, recorded, report or real.report, real.seeds)
+        monkeypatch.setitem(registry.STUDIES, "superposition", fake)
+        return calls
+
+    return install
+
+
+def raises(error):
+    def run(*arguments, **rest):
+        raise error
+
+    return run
+
+
+def assert_one_sentence(err):
+    assert err.startswith("ontogeny: ") and err.endswith(".\n") and err.count("\n") == 1, err
+    assert "Traceback" not in err
+
+
+def test_list_shows_studies_presets_and_costs(call):
+    status, out, err = call("list")
+    assert status == 0 and err == ""
+    for word in ("superposition", "quick", "full", "20", "minutes"):
+        assert word in out
+    for preset in registry.STUDIES["superposition"].presets.values():
+        assert preset.description in out and f"{preset.minutes:g}" in out
+
+
+def test_version(call):
+    assert call("--version") == (0, f"ontogeny {og.__version__}\n", "")
+
+
+def test_help_names_every_verb(call):
+    status, out, _ = call("--help")
+    assert status == 0
+    for verb in ("run", "report", "list"):
+        assert re.search(rf"\b{verb}\b", out)
+
+
+def test_run_says_where_everything_is(call, study, tmp_path):
+    calls = study(run=lambda preset, **rest: tmp_path / "report.html")
+    status, out, err = call("run", "superposition", "--preset", "full", "--seeds", 3, "--out", tmp_path)
+    assert status == 0 and err == ""
+    for name in ("report.html", "summary.json", "results.zarr"):
+        assert str(tmp_path / name) in out
+    assert calls == [("full", {"seeds": 3, "out": tmp_path})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "sorcery"), ("superposition", "sorcery")),
+        (("run",), ("study",)),
+        (("run", "superposition", "--preset", "huge"), ("quick", "full", "huge")),
+        (("run", "superposition", "--seeds", "0"), ("--seeds", "1")),
+        (("run", "superposition", "--seeds", "some"), ("--seeds", "integer")),
+        (("run", "superposition", "--executor", "moon"), ("local", "moon")),
+        (("run", "superposition", "--nonsense"), ("--nonsense",)),
+        (("conquer",), ("conquer",)),
+        (("report",), ("folder",)),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call_has_status_two(call, study, arguments, said):
+    calls = study()
+    status, _, err = call(*arguments)
+    assert status == 2 and calls == []
+    for word in said:
+        assert word in err
+    assert "Traceback" not in err
+
+
+def test_an_error_of_ours_is_one_sentence_and_status_one(call, study):
+    study(run=raises(og.OntogenyError("out: runs holds another study; name another folder.")))
+    status, out, err = call("run", "superposition")
+    assert status == 1 and out == ""
+    assert err == "ontogeny: out: runs holds another study; name another folder.\n"
+
+
+def test_a_folder_of_other_files_is_refused(call, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine", encoding="utf-8")
+    status, _, err = call("run", "superposition", "--out", tmp_path)
+    assert status == 1
+    assert_one_sentence(err)
+    assert str(tmp_path) in err and [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_error_is_one_sentence(call, study):
+    study(run=raises(PermissionError(13, "Permission denied", "/root/out")))
+    status, _, err = call("run", "superposition")
+    assert status == 1
+    assert_one_sentence(err)
+    assert "Permission denied" in err and "/root/out" in err
+
+
+def test_an_interruption_is_one_sentence_and_status_one(call, study):
+    study(run=raises(KeyboardInterrupt()))
+    status, _, err = call("run", "superposition")
+    assert status == 1
+    assert_one_sentence(err)
+    assert "interrupted" in err and "goes on where it was" in err
+
+
+@pytest.mark.parametrize("content", [None, {"other.txt": ""}, {"study.json": '{"study": "unknown"}'}], ids=str)
+def test_report_of_a_folder_without_a_study(call, tmp_path, content):
+    folder = tmp_path / "out"
+    if content is not None:
+        folder.mkdir()
+        for name, text in content.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    status, out, err = call("report", folder)
+    assert status == 1 and out == ""
+    assert_one_sentence(err)
+    assert str(folder) in err
+
+
+def test_report_of_a_study_that_has_no_results_yet(call, tmp_path):
+    (tmp_path / "study.json").write_text('{"study": "superposition"}', encoding="utf-8")
+    status, _, err = call("report", tmp_path)
+    assert status == 1
+    assert_one_sentence(err)
+    assert "run the study first" in err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"text"', ""], ids=repr)
+def test_report_of_a_damaged_folder(call, tmp_path, text):
+    (tmp_path / "study.json").write_text(text, encoding="utf-8")
+    status, _, err = call("report", tmp_path)
+    assert status == 1
+    assert_one_sentence(err)
+
+
+def test_report_is_made_again(call, study, tmp_path):
+    study(report=lambda folder: folder / "report.html")
+    (tmp_path / "study.json").write_text('{"study": "superposition"}', encoding="utf-8")
+    status, out, err = call("report", tmp_path)
+    assert status == 0 and err == "" and str(tmp_path / "report.html") in out
+
+
+def command(*arguments, **rest):
+    return subprocess.run([*arguments], capture_output=True, text=True, timeout=120, **rest)
+
+
+def test_as_a_module_and_as_a_script():
+    module = command(sys.executable, "-m", "ontogeny", "--version")
+    assert (module.returncode, module.stdout, module.stderr) == (0, f"ontogeny {og.__version__}\n", "")
+    script = Path(sys.executable).with_name("ontogeny")
+    if not script.exists():
+        pytest.skip("the console script is not beside this Python")
+    assert command(script, "--version").stdout == module.stdout
+
+
+def test_wrong_calls_of_the_real_program(tmp_path):
+    wrong = command(sys.executable, "-m", "ontogeny", "run", "sorcery", cwd=tmp_path)
+    assert wrong.returncode == 2 and "sorcery" in wrong.stderr and "Traceback" not in wrong.stderr
+    absent = command(sys.executable, "-m", "ontogeny", "report", "nowhere", cwd=tmp_path)
+    assert absent.returncode == 1
+    assert_one_sentence(absent.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+TWO_WORKERS = """
+import execution_work
+from ontogeny.cli import main
+from ontogeny.studies import registry
+
+if __name__ == "__main__":
+    real = registry.STUDIES["superposition"]
+    registry.STUDIES["superposition"] = registry.Study(
+        real.question, real.presets, execution_work.interruptible, real.report, real.seeds
+    )
+    main()
+"""
+
+
+@pytest.mark.parametrize("workers", ["training in this process", "two workers"])
+def test_control_c_is_one_sentence_and_status_one(tmp_path, workers):
+    """As at a terminal, the signal reaches every process of the group."""
+    out = tmp_path / "out"
+    if workers == "two workers":
+        script = tmp_path / "two_workers.py"
+        script.write_text(TWO_WORKERS, encoding="utf-8")
+        program, begun = [str(script)], [out / "begun 0", out / "begun 1"]
+    else:
+        program, begun = ["-m", "ontogeny"], [out / "study.json"]
+    running = subprocess.Popen(
+        [sys.executable, *program, "run", "superposition", "--seeds", "1", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(HERE)},
+    )
+    try:
+        while not all(path.exists() for path in begun):
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGINT)
+        printed, err = running.communicate(timeout=60)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+    assert running.returncode == 1, err
+    assert printed == ""
+    assert_one_sentence(err)
+    assert "interrupted" in err
