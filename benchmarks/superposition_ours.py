@@ -109,31 +109,21 @@ def _start(
 def ours_chain_steps_per_second(problem: Problem, settings: Settings, chains: int, compiled: bool) -> float:
     """Chain-steps per second of the batched loop with four chains a checkpoint, as the study runs it.
 
-    Baseline, virial and drift cap are part of the step. The time is the slope within one block of noise (compilation
-    and the first steps left out) plus the step's share of drawing a block.
+    Baseline, virial, drift cap and the drawing of noise are part of it; compilation and the first steps are left out.
+    The best of three stretches of two whole blocks of noise (one where a step is slow).
     """
-    import torch
-
     from ontogeny.sampling.chains import advance
-    from ontogeny.sampling.noise import NoiseStream, block_length
-
-    dim = problem.weight.size + problem.bias.size
-    names = [(center, chain) for center in range(chains // 4) for chain in range(4)]
-    begin = time.perf_counter()
-    NoiseStream(0, names, dim, -1, torch.float32, torch.device("cpu")).at(0)
-    noise = (time.perf_counter() - begin) / block_length(dim)
+    from ontogeny.sampling.noise import block_length
 
     run, batch_at = _start(problem, settings, chains // 4, 4, compiled, seed=0)
     advance(run, batch_at, 3)
-    begin = time.perf_counter()
-    advance(run, batch_at, 5)
-    steps = int(min(max(2.0 / ((time.perf_counter() - begin) / 5), 10), 300))  # about two seconds
+    steps = block_length(problem.weight.size + problem.bias.size) * (2 if compiled else 1)
     seconds = []
-    while len(seconds) < 3 and run.next_step + steps <= block_length(dim):
+    for _ in range(3 if compiled else 2):
         begin = time.perf_counter()
         advance(run, batch_at, steps)
-        seconds.append((time.perf_counter() - begin) / steps)
-    return len(names) / (min(seconds) + noise)
+        seconds.append(time.perf_counter() - begin)
+    return chains * steps / min(seconds)
 
 
 def ours_estimates(

@@ -278,3 +278,12 @@ def test_checkpoints_are_distinct_increasing_and_dense_around_the_jump():
     assert len(near) >= real.jump_checkpoints
     common = set(checkpoints.checkpoint_steps(dataclasses.replace(real, jump_checkpoints=0), float("nan")))
     assert common <= set(checkpoints.checkpoint_steps(real, 3000.0))
+
+
+def test_a_seed_is_trained_alike_whatever_its_group(monkeypatch):
+    alone = [measure.train(measure.SeedGroup(TINY, seed)) for seed in range(3)]
+    monkeypatch.setattr(measure, "SEEDS_A_GROUP", 3)
+    together = measure.train(measure.SeedGroup(TINY, 0))
+    for seed, one in enumerate(alone):
+        xr.testing.assert_allclose(together.sel(seed=[seed]), one, rtol=1e-3, atol=1e-4)  # float32, 300 steps
+    assert (abs(alone[0].weight.values - alone[1].weight.values).max((0, 2, 3))[1:] > 1e-2).all()

@@ -23,9 +23,7 @@ def test_one_step_moves_by_half_the_drift_and_the_root_of_epsilon_times_the_nois
     drift, xi = {"w": torch.full(shape, 2.0).double()}, {"w": torch.full(shape, -1.0).double()}
     epsilon = torch.tensor([0.04, 0.01, 0.25], dtype=torch.float64)
     moved = sgld.step(sgld.init(weights), drift, xi, step_size=epsilon, axis=axis).params["w"]
-    expected = (epsilon[:, None] if axis == 0 else epsilon) - (
-        epsilon.sqrt()[:, None] if axis == 0 else epsilon.sqrt()
-    )
+    expected = (epsilon[:, None] if axis == 0 else epsilon) - (epsilon.sqrt()[:, None] if axis == 0 else epsilon.sqrt())
     torch.testing.assert_close(moved - weights["w"], expected.expand(shape), rtol=1e-14, atol=1e-14)
 
 

@@ -30,7 +30,7 @@ def step(state: SGLDState, drift: Params, noise: Params, *, step_size: Tensor, a
     """
 
     def move(weight: Tensor, force: Tensor, xi: Tensor) -> Tensor:
-        epsilon = spread(step_size, weight, axis)
+        epsilon = spread(step_size.to(weight), weight, axis)
         return weight + 0.5 * epsilon * force + epsilon.sqrt() * xi
 
     return SGLDState(tree_map(move, state.params, drift, noise))

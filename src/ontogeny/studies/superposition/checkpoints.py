@@ -73,9 +73,9 @@ def chunks(
 def assemble(parts: list[xr.Dataset]) -> xr.Dataset:
     """All chunks as one Dataset with dims ``seed`` and ``checkpoint``, and ``step`` with both."""
     tasks = xr.concat(parts, "task", combine_attrs="override")
-    order = {
-        (int(s), int(c)): i for i, (s, c) in enumerate(zip(tasks.seed.values, tasks.checkpoint.values, strict=True))
-    }
+    order: dict[tuple[int, int], int] = {}
+    for i, key in enumerate(zip(tasks.seed.values.tolist(), tasks.checkpoint.values.tolist(), strict=True)):
+        order.setdefault(key, i)  # the copies that fill the last chunk differ from the first by rounding
     seeds, numbers = sorted({s for s, _ in order}), sorted({c for _, c in order})
     index = xr.DataArray(
         [[order[s, c] for c in numbers] for s in seeds],
