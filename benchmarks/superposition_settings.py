@@ -3,14 +3,16 @@
     python benchmarks/superposition_settings.py runs/superposition-quick
 
 Only the jumping seeds are measured again, at each setting with ε(2.4·nβ + γ) = 0.12, where 2.4 is the largest Hessian
-eigenvalue met at S = 0.7. Printed for each setting: mean over seeds of the LLC at the inflection minus at random cuts
-(level) and of the rise across it, each with its one-sided p in the plain, detrended and same-third variants, and how
-many of the estimates after the network represents something are below the baseline.
+eigenvalue met at S = 0.7, a burn-in of three relaxation times 1/(εγ), and 30 of them (8000 at least) as draws. Printed
+for each setting: mean over seeds of the LLC at the inflection minus at random cuts (level) and of the rise across it,
+each with its one-sided p in the plain, detrended and same-third variants, and how many of the estimates after the
+network represents something are ok, below the baseline, and prior-dominated.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,15 +44,26 @@ def main() -> None:
     trajectory, fits, start = (one.isel(seed=textbook) for one in (trajectory, fits, start))
     print(f"{trajectory.sizes['seed']} seeds; p: plain, detrended, same third")
     for n_beta, gamma in GRID:
+        step_size = 0.12 / (2.4 * n_beta + gamma)
+        relaxation = 1 / (step_size * gamma)
         settings = replace(
             PRESETS["quick"],
             n_beta=float(n_beta),
             localization=float(gamma),
-            step_size=0.12 / (2.4 * n_beta + gamma),
+            step_size=step_size,
+            burn_in=max(2000, math.ceil(3 * relaxation)),
+            draws=max(8000, math.ceil(30 * relaxation)),
         )
         found = assemble([measure.measure(part) for part in chunks(settings, trajectory, fits["inflection"])])
         late = found["step"] >= start
-        below = int(((found["regime"] == "below_baseline") & late).sum())
+        words = {
+            text: int(((found[variable] == word) & late).sum())
+            for text, variable, word in (
+                ("ok", "status", "ok"),
+                ("below baseline", "regime", "below_baseline"),
+                ("prior-dominated", "regime", "prior_dominated"),
+            )
+        }
         tests = cut_point_test(
             usable_llc(found),
             fits["inflection"],
@@ -64,9 +77,8 @@ def main() -> None:
             difference = float(cell["mean_difference"].sel(variant="plain"))
             p = " ".join(f"{value:.4f}" for value in cell["p_value"].values)
             cells.append(f"{statistic} {difference:+7.3f} (p {p})")
-        print(
-            f"nβ {n_beta:5d}  γ {gamma:5d}  {'  '.join(cells)}  below baseline {below} of {int(late.sum())}", flush=True
-        )
+        counts = ", ".join(f"{text} {count}" for text, count in words.items())
+        print(f"nβ {n_beta:5d}  γ {gamma:5d}  {'  '.join(cells)}  of {int(late.sum())}: {counts}", flush=True)
 
 
 if __name__ == "__main__":

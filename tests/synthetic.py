@@ -120,7 +120,7 @@ def study(seeds: int = 20, steps: int = 1500, checkpoints: int = 40, every: int 
 def settings(seeds: int, steps: int) -> dict[str, Any]:
     """The settings a study stores as attributes."""
     training = {"n_features": 6, "sparsity": 0.7, "importance_decay": 0.9, "init_scale": 0.1, "train_steps": steps}
-    training |= {"learning_rate": 6.0 / steps, "train_batch": 64, "dataset_size": 4096, "seed0": 0}
+    training |= {"learning_rate": 6.0 / steps, "train_batch": 64, "dataset_size": 4096}
     sampling = {"n_beta": 100.0, "localization": 1.0, "step_size": 1e-3, "kernel": "sgld", "batch_size": 300}
     sampling |= {"chains": 4, "draws": 500, "burn_in": 200}
     return {"preset": "quick", "seeds": seeds, **training, **sampling, "ontogeny_version": "0.1.0"}
@@ -140,7 +140,7 @@ def _checkpoints(rank: np.ndarray, count: int, rng: np.random.Generator) -> np.n
 def analysed(measurements: xr.Dataset, trajectory: xr.Dataset) -> dict[str, xr.Dataset]:
     """What the analysis says about a study, under the names that the report asks for."""
     from ontogeny import analysis
-    from ontogeny.plots.llc import usable
+    from ontogeny.estimators.status import usable
 
     llc = measurements["llc"].where(usable(measurements))
     rank, norm = trajectory["effective_rank"], trajectory["feature_norm"]

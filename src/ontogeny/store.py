@@ -24,6 +24,7 @@ def content_key(*parts: Any) -> str:
     """A name made of everything a result depends on: settings (JSON-able) and arrays; 16 hexadecimal digits."""
     digest = hashlib.sha256(f"format {FORMAT}".encode())
     for part in parts:
+        digest.update(b"\0")
         if isinstance(part, np.ndarray):
             digest.update(f"{part.dtype}{part.shape}".encode())
             digest.update(np.ascontiguousarray(part).tobytes())

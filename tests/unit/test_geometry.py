@@ -66,7 +66,7 @@ def test_norms_and_how_many_features_are_represented():
     matrix = weights((3, 4), (0, 0.5), (0.51, 0), (0, -1))
     norms = feature_norm(matrix)
     np.testing.assert_allclose(norms, [5, 0.5, 0.51, 1, 0, 0], atol=1e-15)
-    assert int(features_represented(norms)) == 3  # 0.5 itself is not longer than 0.5
+    assert int(features_represented(norms)) == 4  # 0.5 itself counts
 
 
 def test_cosines():

@@ -25,8 +25,20 @@ Three variants, because any rising curve passes the plain test when jumps come l
 - same_third: admissible are cuts in the same third of training, [0, T/3), [T/3, 2T/3) or [2T/3, T], as the inflection.
   A trend within a third still counts where jumps come late within their thirds.
 
-The six cells are not corrected for multiplicity. To claim an elevation beyond the trend all three variants of a
-statistic must hold, which needs no correction; to pick the best cell would.
+A claim needs every variant that its statistic is judged by (`JUDGED_BY`: level all three, rise plain and same_third),
+which needs no correction, where to pick the best cell would. Two statistics are tested, each at α/2 (`alpha_each`), so
+that a claim that is not true is made with probability α at most (Bonferroni).
+
+What the test cannot see:
+
+- Checkpoints may be denser around the inflection than elsewhere. A bump or dip narrower than the spacing elsewhere is
+  missed there, or drawn wide, so that one at the inflection can stand out only because it is resolved.
+- Checkpoints without a finite LLC are bridged by interpolation. Where they are missing because the LLC was low (the
+  superposition study drops estimates below baseline before the test), this raises what stands for them. Among the
+  random cuts it makes an elevation harder to find and a dip easier; near the inflection it makes an elevation easier
+  to find and a dip, shown shallower than it is, harder.
+- `sampler_se` takes the checkpoints' errors as independent. Where checkpoints and seeds share their minibatches, the
+  part of the error common to all of them is in llc_se, but not in the spread over seeds.
 """
 
 from __future__ import annotations
@@ -47,19 +59,29 @@ from ontogeny.core.errors import OntogenyError
 
 VARIANTS = ("plain", "detrended", "same_third")
 STATISTICS = ("level", "rise")
+JUDGED_BY = {"level": VARIANTS, "rise": ("plain", "same_third")}
+"""The variants that must all hold for a claim; the detrended rise says nothing about a step that stays."""
 MIN_SEEDS = 3  # below it the interval over seeds spans everything, and p is about single trajectories
 MIN_CHECKPOINTS = 3  # within the admissible stretch
 
 
 @dataclass(frozen=True)
 class CutSettings:
-    """Settings of the test. `window` is a fraction of a seed's training, `cuts` the number of admissible cuts tried."""
+    """Settings of the test. `window` is a fraction of a seed's training, `cuts` the number of admissible cuts tried.
+
+    alpha: probability of a false claim, shared evenly by the statistics (`alpha_each`).
+    """
 
     window: float = 0.05
     permutations: int = 9999
     cuts: int = 400
     alpha: float = 0.05
     power: float = 0.8
+
+    @property
+    def alpha_each(self) -> float:
+        """Level at which each statistic is tested."""
+        return self.alpha / len(STATISTICS)
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
@@ -112,9 +134,10 @@ def cut_point_test(
     `cohen_d` = mean D/sd D over seeds; `mean_z` with `mean_z_low`, `mean_z_high`, the mean over seeds of D in standard
     deviations of that seed's own cuts; `sampler_se`, the part of `se` that `llc_se` accounts for, checkpoints
     independent, and `sampler_share` = (sampler_se/se)² (above 1: seeds scatter less than the sampler's errors say);
-    `detectable_difference` (LLC) and `detectable_z`, what the test would have found with the power asked for; `status`
-    ("ok", "no_seeds", "too_few_seeds") and `reason`, a sentence. With fewer than 3 seeds p and the detectable effects
-    are NaN. By (variant, statistic, seed): `difference` (D), `z`, `at_inflection`, `at_random_cuts`; NaN where the
+    `detectable_difference` (LLC) and `detectable_z`, what the test at `alpha_each` would have found with the power asked
+    for; `status` ("ok", "no_seeds", "too_few_seeds") and `reason`, a sentence. By (variant, statistic, permutation):
+    `null`, the mean difference of every permutation. With fewer than 3 seeds p, null and the detectable effects are
+    NaN. By (variant, statistic, seed): `difference` (D), `z`, `at_inflection`, `at_random_cuts`; NaN where the
     seed did not enter, because a window about its inflection or 3 checkpoints do not fit into the admissible stretch.
     By seed: `lost_checkpoints`, `inflection`.
     """
@@ -137,6 +160,8 @@ def cut_point_test(
         settings.cuts, size=(len(jumping), settings.permutations)
     )  # the same in all cells: they are compared
     table = _table({key: summarise(seeds, draws, settings) for key, seeds in cells.items()})
+    null = [[permuted_means(cells[v, s], draws) for s in STATISTICS] for v in VARIANTS]
+    table["null"] = variable(("variant", "statistic", "permutation"), null, "mean difference at permuted cuts", "LLC")
     table.update(_by_seed(cells, len(jumping)))
     table["lost_checkpoints"] = variable(("seed",), lost, "checkpoints without a finite LLC", "checkpoints")
     table["inflection"] = variable(("seed",), [at[i] for i in jumping], "step of the inflection", "steps")
@@ -145,7 +170,7 @@ def cut_point_test(
         "statistic": list(STATISTICS),
         "seed": np.array([rows[i].seed for i in jumping], dtype=int),
     }
-    return xr.Dataset(table, coords=coords, attrs=asdict(settings))
+    return xr.Dataset(table, coords=coords, attrs=asdict(settings) | {"alpha_each": settings.alpha_each})
 
 
 def summarise(
@@ -176,17 +201,23 @@ def summarise(
     cell["sampler_share"] = (sampler / mean.se) ** 2 if mean.se > 0 else math.nan
     cell["status"], cell["reason"] = _status(len(entered), len(seeds))
     if cell["status"] == "ok":
-        null = np.stack([(s.random - s.random.mean())[d] for s, d in entered]).mean(0)
+        null = permuted_means(seeds, draws)
         observed = differences.mean()
         slack = 1e-10 * max(s.scale for s, _ in entered)  # rounding must not decide a tie
         above = (1 + int((null >= observed - slack).sum())) / (1 + len(null))
         below = (1 + int((null <= observed + slack).sum())) / (1 + len(null))
         cell["p_value"], cell["p_two_sided"] = above, min(1.0, 2 * min(above, below))
-        cell["detectable_difference"] = detectable_effect(null, settings.alpha, settings.power)
+        cell["detectable_difference"] = detectable_effect(null, settings.alpha_each, settings.power)
         if np.isfinite(spreads).all():
             in_z = np.stack([((s.random - s.random.mean()) / _spread(s))[d] for s, d in entered]).mean(0)
-            cell["detectable_z"] = detectable_effect(in_z, settings.alpha, settings.power)
+            cell["detectable_z"] = detectable_effect(in_z, settings.alpha_each, settings.power)
     return cell
+
+
+def permuted_means(seeds: Sequence[SeedCuts | None], draws: npt.NDArray[np.int64]) -> Array:
+    """Mean over seeds of D in each permutation, (permutation,); NaN where fewer than 3 seeds entered."""
+    entered = [(s.random - s.random.mean())[d] for s, d in zip(seeds, draws, strict=True) if s is not None]
+    return np.stack(entered).mean(0) if len(entered) >= MIN_SEEDS else np.full(draws.shape[1], math.nan)
 
 
 def detectable_effect(null: npt.ArrayLike, alpha: float = 0.05, power: float = 0.8) -> float:

@@ -89,7 +89,8 @@ def emergence_against_jump(
 
     Returns a Dataset: `lag` (seed, feature), inflection − emergence, steps: positive when the feature came first, NaN
     without either; `count_before`, `count_after` (seed): features represented at the last point before inflection −
-    margin and the first after inflection + margin, NaN when there is none; `count_change` (seed), their difference.
+    margin and the first after inflection + margin, NaN when there is none; `count_change` (seed), their difference;
+    `margin` (seed), steps, as given.
     """
     counts = emergence["features_represented"]
     dim = along(counts, "features_represented")
@@ -102,6 +103,7 @@ def emergence_against_jump(
             "lag": variable(
                 ("seed", "feature"), at[:, None] - emergence["emergence"].values, "inflection minus emergence", "steps"
             ),
+            "margin": variable(("seed",), around, "half of the stretch that counts as the jump", "steps"),
             "count_before": variable(("seed",), pairs[:, 0], "features represented before the jump", "features"),
             "count_after": variable(("seed",), pairs[:, 1], "features represented after the jump", "features"),
             "count_change": variable(

@@ -10,9 +10,8 @@ def list_studies() -> None:
 
     from ontogeny.studies.registry import STUDIES
 
-    table = Table("study", "preset", "measures", "seeds", "minutes on 2 cores")
+    table = Table("study", "question", "preset", "measures", "seeds", "minutes on 2 cores")
     for name, study in STUDIES.items():
         for preset, cost in study.presets.items():
-            table.add_row(name, preset, cost.description, str(study.seeds), f"{cost.minutes:g}")
-        table.caption = study.question
+            table.add_row(name, study.question, preset, cost.description, str(study.seeds), f"{cost.minutes:g}")
     Console().print(table)

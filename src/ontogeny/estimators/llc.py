@@ -39,7 +39,8 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
 
     Args:
         draws: what ``og.sample`` returns: dims ``chain`` and ``draw``, and any others, which stay.
-        target_se: relative standard error asked for; a larger one gives the status "target_not_met".
+        target_se: relative standard error asked for; a larger one gives the status "target_not_met". By default the
+            one that the draws were taken for, if any.
 
     Returns:
         ``llc`` and ``llc_se`` (dimensionless), ``r_hat`` and ``ess`` of nβ·(L_B(w) - L_B(w*)), ``chains_lost``,
@@ -50,7 +51,9 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
         The virial E[(w - w*)·∇U] is d for the exact posterior, whatever the loss. What it has above d is the kernel's
         bias; half of that, less the part εγd/4 which belongs to γ alone, estimates the bias of λ̂ (exact to first
         order in ε for quadratics). ``gradient_noise``, where measured, tells its minibatch part ε(nβ)²·G/4 from the
-        rest, G the variance of the minibatch gradient summed over weights.
+        rest, G the variance of the minibatch gradient summed over weights. ``check_step_bias_bound`` is x/(1 - x), x =
+        ε(nβ·h_max + γ)/4: the bias if every direction were as steep as the steepest. ``ess`` counts chains as
+        independent, which they are not where they share minibatches; ``llc_se`` does not.
 
     Raises:
         OntogenyError: if ``draws`` lacks a dim or a variable.
@@ -58,6 +61,7 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
     Source: Lau et al., arXiv:2308.12108, eq. for λ̂; the paired baseline and the virial test are ours.
     """
     _check(draws)
+    target_se = draws.attrs.get("target_se") if target_se is None else target_se
     excess = draws["n_beta"] * (draws["loss"].astype(np.float64) - draws["loss_at_center"].astype(np.float64))
     lost = draws["diverged"].sum("chain")
     whole = lost == 0
@@ -110,9 +114,9 @@ def _checks(
     if "gradient_noise" in draws:
         heating = heating + step_size * draws["n_beta"] ** 2 * draws["gradient_noise"] / 4
     excess = 0.5 * (virial - dim - step_size * draws["localization"] * dim / 4)
-    beyond_noise = np.maximum(excess - 1.5 * virial_se, 0)
     scale = np.maximum(np.abs(llc), llc_se)
-    step_bias = np.maximum(beyond_noise - 0.5 * heating, 0) / scale
+    step_bias = (excess - 0.5 * heating) / scale
+    quarter = step_size * (draws["n_beta"] * draws.get("h_max", np.nan) + draws["localization"]) / 4
     target = np.abs(llc_se / llc) / target_se if target_se is not None else xr.full_like(llc, np.nan)
     rounding = draws.get("rounding", np.nan)
     return xr.Dataset(
@@ -122,6 +126,8 @@ def _checks(
             "check_virial": virial / dim,
             "check_virial_se": virial_se / dim,
             "check_step_bias": step_bias,
+            "check_step_bias_se": 0.5 * virial_se / scale,
+            "check_step_bias_bound": (quarter / (1 - quarter)).where(quarter < 1, np.inf).broadcast_like(llc),
             "check_minibatch_noise": 0.5 * heating / scale,
             "check_capped": draws["capped"].mean(SAMPLE_DIMS).where(whole),
             "check_rounding": xr.full_like(llc, 0.0) + rounding,

@@ -8,7 +8,8 @@ import xarray as xr
 from ontogeny.core.errors import OntogenyError
 
 MEANINGS: dict[str, str] = {
-    "ok": "No test found fault with this estimate: λ̂(nβ, γ) is what it says, within its standard error.",
+    "ok": "No test found fault with this estimate: λ̂(nβ, γ) is known within its standard error and biases of at most "
+    "5 % each from the finite step and from minibatches, as far as this run can tell.",
     "diverged": "At least one chain left the neighbourhood of w* or became infinite, so no average is given; "
     "take a smaller step_size, or leave it out to have it chosen.",
     "not_mixed": "The chains sit at different levels (R̂ above 1.05), or are too short or too still to tell; give more "
@@ -74,7 +75,7 @@ def status(checks: xr.Dataset) -> xr.DataArray:
         "diverged": checks["check_diverged"] > 0,
         "not_mixed": ~(checks["check_r_hat"] <= R_HAT_LIMIT - 1),  # NaN, undefined, is no sign of mixing
         "drifting": (low_virial < 1) & (checks["check_virial"] < VIRIAL_LIMIT),
-        "step_bias": (checks["check_step_bias"] > BIAS_LIMIT) | (checks["check_capped"] > CAPPED_LIMIT),
+        "step_bias": _biased_by_the_step(checks) | (checks["check_capped"] > CAPPED_LIMIT),
         "minibatch_noise": checks["check_minibatch_noise"] > BIAS_LIMIT,
         "rounding": checks["check_rounding"] > ROUNDING_LIMIT,
         "target_not_met": checks["check_target"] > 1,
@@ -85,10 +86,27 @@ def status(checks: xr.Dataset) -> xr.DataArray:
     return xr.DataArray(words, dims=dims, coords=checks["check_virial"].coords)
 
 
+def _biased_by_the_step(checks: xr.Dataset) -> xr.DataArray:
+    """Whether the virial's estimate of the step bias passes the limit, and is no accident.
+
+    No accident: it does so by three standard errors, or the steepest curvature met allows a bias so large.
+    """
+    estimate, error = checks["check_step_bias"], checks["check_step_bias_se"]
+    return (estimate - 3 * error > BIAS_LIMIT) | (
+        (estimate > BIAS_LIMIT) & (checks["check_step_bias_bound"] > BIAS_LIMIT)
+    )
+
+
+def usable(measurements: xr.Dataset) -> xr.DataArray:
+    """Where λ̂ is a statement about a minimum: finite, no chain lost, and not below the baseline."""
+    finite = xr.apply_ufunc(np.isfinite, measurements["llc"])
+    return finite & (measurements["chains_lost"] == 0) & (measurements["regime"] != "below_baseline")
+
+
 def regime(llc: xr.DataArray, llc_se: xr.DataArray, localisation_ratio: xr.DataArray) -> xr.DataArray:
-    """What was measured, from λ̂ ± its error and nβ·h_max/γ (NaN: not measured, and taken as localised)."""
+    """What was measured, from λ̂ ± its error and nβ·h_max/γ; "" where neither says anything."""
     ratio = localisation_ratio.broadcast_like(llc)
     below = (llc < -3 * llc_se) & (llc < -BELOW_BY)
-    conditions = [below.values, (ratio < 1).values, (ratio > UNLOCALISED_RATIO).values]
-    words = np.select(conditions, ["below_baseline", "prior_dominated", "unlocalised"], default="localised")
+    conditions = [below.values, (ratio < 1).values, (ratio > UNLOCALISED_RATIO).values, (ratio >= 1).values]
+    words = np.select(conditions, ["below_baseline", "prior_dominated", "unlocalised", "localised"], default="")
     return xr.DataArray(words.astype(object), dims=llc.dims, coords=llc.coords)

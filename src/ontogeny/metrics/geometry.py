@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 REPRESENTED = 0.5
-"""A feature counts as represented when its vector is longer than this; a fully represented one has length near 1."""
+"""A feature counts as represented when its vector is at least this long; a fully represented one has length near 1."""
 
 
 def effective_rank(weight: xr.DataArray) -> xr.DataArray:
@@ -31,8 +31,8 @@ def feature_norm(weight: xr.DataArray) -> xr.DataArray:
 
 
 def features_represented(norms: xr.DataArray) -> xr.DataArray:
-    """How many features are longer than 0.5; reduces ``feature``."""
-    return (norms > REPRESENTED).sum("feature")
+    """How many features have a norm of at least 0.5; reduces ``feature``."""
+    return (norms >= REPRESENTED).sum("feature")
 
 
 def cosine_similarity(weight: xr.DataArray) -> xr.DataArray:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.plots import theme
@@ -180,12 +180,21 @@ def cut_point_differences(tests: xr.Dataset) -> go.Figure:
     return made
 
 
+def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ends of the histogram's bins; one bin where the values differ by rounding only, which no bins can part."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        return np.array([low - 0.5, high + 0.5])
+    return np.linspace(low, high, min(60, max(10, math.isqrt(values.size))) + 1)
+
+
 def null_distribution(
     null: ArrayLike, observed: float, *, label: str, p: float = math.nan, unit: str = "LLC units"
 ) -> go.Figure:
     """Histogram of a permutation test's statistic under random cuts, with the observed value as a line.
 
-    null: the statistic of each permutation; observed: that of the inflections; label: what the statistic is.
+    null: the statistic of each permutation, of which only the counts by bin are drawn; observed: that of the
+    inflections; label: what the statistic is.
     """
     values = np.asarray(null, dtype=float)
     if not values.size or not np.isfinite(values).all():
@@ -193,12 +202,12 @@ def null_distribution(
             f"null must hold one finite statistic a permutation; got {values.size} values for {label!r}."
         )
     made = theme.figure(400, **theme.legend_above())
-    edges = np.histogram_bin_edges(values, bins=min(60, max(10, int(math.sqrt(values.size)))))
+    edges = _edges(values)
     count, _ = np.histogram(values, edges)
     made.add_trace(
         go.Bar(
             x=theme.compact((edges[:-1] + edges[1:]) / 2),
-            y=count,
+            y=count.tolist(),
             width=float(edges[1] - edges[0]),
             marker={"color": "#b9c0cb", "line": {"width": 0}},
             name=f"random cuts ({values.size:,} permutations)",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from ontogeny.analysis import t_interval
+from ontogeny.estimators.status import usable
 from ontogeny.plots import theme
 
 COLOUR, RANK_COLOUR = "#0072b2", "#a94a00"
@@ -18,12 +19,6 @@ NO_MINIMUM_NAME = "λ̂ where w* is no minimum (below baseline)"
 RANK_BELOW = (0.94, 2.5)
 """Range of the rank's axis under the LLC: the curve of the rank, 1 to 2, takes the lower two thirds."""
 ALIGNED_SHOWN = 0.12
-
-
-def usable(measurements: xr.Dataset) -> xr.DataArray:
-    """Tell which λ̂ are usable: finite, and not of regime "below_baseline", which rules out that w* is a minimum."""
-    finite = xr.apply_ufunc(np.isfinite, measurements["llc"].astype(float))
-    return finite & (measurements["regime"].astype(str) != "below_baseline")
 
 
 def llc_range(measurements: xr.Dataset) -> tuple[float, float] | None:
@@ -46,7 +41,7 @@ def out_of_view(measurements: xr.Dataset) -> tuple[int, int]:
     if shown is None:
         return 0, 0
     outside = np.isfinite(values) & ((values < shown[0]) | (values > shown[1]))
-    return int(outside.sum()), int((outside & ~usable(measurements).values).sum())
+    return int(outside.sum()), int((outside & (measurements["regime"].values == "below_baseline")).sum())
 
 
 def llc_over_rank(

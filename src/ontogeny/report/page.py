@@ -19,6 +19,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.plots.geometry import Animation
+from ontogeny.store import write_text
 
 Cell = str | int | float
 LARGEST, GAP = 32_767, -32_768
@@ -118,9 +119,7 @@ def write_report(
         footer=footer,
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".part")
-    unfinished.write_text(html, encoding="utf-8")
-    unfinished.replace(target)
+    write_text(target, html)
     return target
 
 

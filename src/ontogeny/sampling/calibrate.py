@@ -1,14 +1,16 @@
-"""Settings chosen by rule where the caller left them out; every rule is stated here and nowhere else."""
+"""nβ, γ, ε and burn-in chosen by rule where the caller left them out, from the curvature met."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.rng import generator
+from ontogeny.core.trees import tree_map
 from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.operators.hessian import hessian_vector_product, largest_eigenvalue
 from ontogeny.sampling.chains import advance, start
@@ -22,6 +24,7 @@ CONDITION = 100.0
 STEP = 0.1
 """ε·(nβ·h_max + γ) where ε is left out: a step bias of at most 2.6 % along the steepest direction."""
 
+PILOT_STEPS = 200
 SMALL_MODEL = 10_000
 MAX_DRAWS_SMALL, MAX_DRAWS_LARGE = 4_000_000, 20_000
 """Gradient evaluations over all chains, burn-in counted, below and above 10,000 sampled weights."""
@@ -48,17 +51,22 @@ def default_max_draws(dim: int) -> int:
     return MAX_DRAWS_SMALL if dim < SMALL_MODEL else MAX_DRAWS_LARGE
 
 
-def largest_curvature(loss: Loss, position: Params, batch: Batch, masks: Params | None, seed: int) -> float:
-    """h_max of the mean loss at one position (no chain axis) over the sampled weights."""
+def largest_curvature(loss: Loss, position: Params, batches: Sequence[Batch], masks: Params | None, seed: int) -> float:
+    """h_max of the loss, averaged over ``batches``, at one position (no chain axis) over the sampled weights."""
     stream = generator(seed, "curvature")
     first = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()}
-    return largest_eigenvalue(lambda vector: hessian_vector_product(loss, position, batch, vector), first, masks)
+
+    def product(vector: Params) -> Params:
+        images = [hessian_vector_product(loss, position, batch, vector) for batch in batches]
+        return tree_map(lambda *parts: torch.stack(parts).mean(0), *images)
+
+    return largest_eigenvalue(product, first, masks)
 
 
 def calibrate(
     loss: Loss,
     center: Params,
-    batch: Batch,
+    batches: Sequence[Batch],
     *,
     mode: Mode,
     masks: Params | None,
@@ -73,7 +81,8 @@ def calibrate(
 
     The curvature at w* alone would not do: at a singular w* it can vanish, and it grows away from it. So pilot chains
     of 200 steps are run with the settings of the moment, h_max is measured where they end, and the rules are applied
-    again, until it grows by less than a fifth (at most six rounds).
+    again, until it grows by less than a fifth (at most six rounds of two pilots; they and the products behind h_max
+    are not counted in ``max_steps``).
 
     Rules: γ = nβ·h_max/100; ε = 0.1/(nβ·h_max + γ); burn-in 3/(εγ) steps, three times the slowest relaxation time
     of squared distances, at most half of ``max_steps``.
@@ -81,9 +90,9 @@ def calibrate(
     Raises:
         OntogenyError: if the curvature is needed and is not finite, or vanishes wherever the pilots went.
     """
-    h_max = largest_curvature(loss, center, batch, masks, seed)
+    h_max = largest_curvature(loss, center, batches, masks, seed)
     if localization is None or step_size is None:
-        h_max = _follow_pilots(loss, center, batch, mode, masks, n_beta, localization, h_max, seed)
+        h_max = _follow_pilots(loss, center, batches, mode, masks, n_beta, localization, h_max, seed)
     gamma = n_beta * h_max / CONDITION if localization is None else localization
     epsilon = STEP / (n_beta * h_max + gamma) if step_size is None else step_size
     if burn_in is None:
@@ -95,7 +104,7 @@ def calibrate(
 def _follow_pilots(
     loss: Loss,
     center: Params,
-    batch: Batch,
+    batches: Sequence[Batch],
     mode: Mode,
     masks: Params | None,
     n_beta: float,
@@ -113,8 +122,10 @@ def _follow_pilots(
         # where nothing bends yet, take a curvature that lets the pilots move a tenth of a weight's size
         assumed = h_max if h_max > 0 else 100.0 / (n_beta * scale**2)
         gamma = n_beta * assumed / CONDITION if localization is None else localization
-        ends = _pilot(loss, center, batch, mode, masks, n_beta, gamma, STEP / (n_beta * assumed + gamma), seed, round_)
-        found = max(largest_curvature(loss, end, batch, masks, seed) for end in ends)
+        ends = _pilot(
+            loss, center, batches, mode, masks, n_beta, gamma, STEP / (n_beta * assumed + gamma), seed, round_
+        )
+        found = max(largest_curvature(loss, end, batches, masks, seed) for end in ends)
         if not math.isfinite(found):
             raise OntogenyError(
                 "step_size cannot be chosen: the curvature of the loss is not finite where the pilot chains went; "
@@ -134,7 +145,7 @@ def _follow_pilots(
 def _pilot(
     loss: Loss,
     center: Params,
-    batch: Batch,
+    batches: Sequence[Batch],
     mode: Mode,
     masks: Params | None,
     n_beta: float,
@@ -159,7 +170,7 @@ def _pilot(
         seed=seed,
         mode=mode,
     )
-    advance(run, lambda _: batch, 200)
+    advance(run, lambda step: batches[step % len(batches)], PILOT_STEPS)
     axis = run.evaluation.axis
     ends = [{name: value.select(axis, i) for name, value in run.params.items()} for i in range(2)]
     return [end for end in ends if all(bool(value.isfinite().all()) for value in end.values())] or [center]

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -64,11 +67,10 @@ def cap_drift(drift: Params, step_size: Tensor, dim: int, axis: int) -> tuple[Pa
     return {name: value * spread(factor, value, axis) for name, value in drift.items()}, capped
 
 
-@lru_cache(maxsize=64)
 def _step_function(
-    loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int, compile: bool
+    loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int
 ) -> Callable[..., tuple[Any, Record]]:
-    """One step of all chains as a pure function of tensors; cached, so that a loss is compiled once a process."""
+    """One step of all chains as a pure function of tensors, so that it can be compiled."""
     how = evaluation(loss, mode)
     axis = how.axis
 
@@ -96,19 +98,43 @@ def _step_function(
         state = kernel.step(state, drift, noise, step_size=step_size, axis=axis)
         return state, Record(losses, baseline, virial, distance_squared, capped)
 
-    if not compile:
-        return step
-    # the compiler keeps its programs by code object and gives up after eight; a copy of its own for every loss
-    step.__code__ = step.__code__.replace(co_name=f"step_{next(_COPIES)}")
-    return torch.compile(step, dynamic=False)
+    return step
+
+
+class _CompiledStep:
+    """A step through ``torch.compile``; the plain one where that fails, and it says so."""
+
+    def __init__(self, step: Callable[..., tuple[Any, Record]]) -> None:
+        # the compiler keeps its programs by code object and gives up after eight; a copy of its own for every loss
+        step.__code__ = step.__code__.replace(co_name=f"step_{next(_COPIES)}")
+        self._plain, self._run, self._works = step, torch.compile(step, dynamic=False), False
+
+    def __call__(self, *tensors: Any) -> tuple[Any, Record]:
+        if self._works:
+            return self._run(*tensors)
+        try:
+            result = self._run(*tensors)
+        except Exception as error:  # the compiler's own, of many classes; an error of the loss comes again below
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            print(f"ontogeny: going on without torch.compile, with the same draws: {reason}", file=sys.stderr)
+            self._run, result = self._plain, self._plain(*tensors)
+        self._works = True
+        return result
 
 
 _COPIES = itertools.count()
 
 
+@lru_cache(maxsize=8)
+def _compiled_step(loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int) -> _CompiledStep:
+    """Kept, so that a loss is compiled once a process; plain steps are not, since they hold on to their model."""
+    return _CompiledStep(_step_function(loss, kernel, chains_per_center, mode, dim))
+
+
 def compiler_available() -> bool:
-    """Whether ``torch.compile`` finds a C++ compiler on this machine."""
-    return any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+    """Whether this machine has what ``torch.compile`` needs: a C++ compiler and Python's headers."""
+    headers = Path(sysconfig.get_paths()["include"], "Python.h")
+    return headers.exists() and any(shutil.which(name) for name in ("c++", "g++", "clang++"))
 
 
 def start(
@@ -136,7 +162,8 @@ def start(
     """
     how = evaluation(posterior.loss, mode)
     axis = how.axis
-    advance_one = _step_function(posterior.loss, kernel, chains, mode, posterior.dim, compile)
+    make = _compiled_step if compile else _step_function
+    advance_one = make(posterior.loss, kernel, chains, mode, posterior.dim)
     centers = {
         name: (value.movedim(0, -1) if axis == -1 else value).contiguous() for name, value in posterior.center.items()
     }

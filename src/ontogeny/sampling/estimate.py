@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -93,8 +94,9 @@ def estimate_llc(
         loss_fn: ``loss_fn(model, batch)`` -> one loss per example, ``(batch,)``, or position, ``(batch, positions)``.
         components: None for all weights; a glob over parameter names, {parameter: mask}; a list, or {name: selection},
             to refine by weights.
-        n_beta: nβ in 1/loss; by rule n/log n.
-        localization: γ in 1/weight²; by rule nβ·h_max/100.
+        n_beta: nβ in 1/loss; by rule n/log n, the smallest over several data sets.
+        localization: γ in 1/weight²; by rule nβ·h_max/100, the largest over several components and data sets, so that
+            what stands side by side is measured alike.
         step_size: ε in weight²; by rule 0.1/(nβ·h_max + γ).
         batch_size: examples a step; by rule 256, or all n if fewer.
         chains: by rule 16 below 10,000 sampled weights, 4 above.
@@ -148,11 +150,22 @@ def _runs(
     selections: dict[Any, Any] = {None: components}
     if isinstance(model, nn.Module):
         selections = by_name(model, components) or selections
-    return {
-        (component, dataset): Run.prepare(model, values, loss_fn, selection, settings, (component, dataset))
-        for component, selection in selections.items()
-        for dataset, values in datasets.items()
-    }
+
+    def prepare(chosen: Settings) -> dict[tuple[str | None, str | None], Run]:
+        return {
+            (component, dataset): Run.prepare(model, values, loss_fn, selection, chosen, (component, dataset))
+            for component, selection in selections.items()
+            for dataset, values in datasets.items()
+        }
+
+    runs = prepare(settings)
+    measured_at = [run.measured_at for run in runs.values()]
+    if len(set(measured_at)) == 1:
+        return runs
+    # side by side they are compared, and only what is measured at one (nβ, γ) can be
+    n_beta = min(n_beta for n_beta, _ in measured_at)
+    localization = max(gamma * (1.0 if settings.localization else n_beta / own) for own, gamma in measured_at)
+    return prepare(replace(settings, n_beta=n_beta, localization=localization))
 
 
 def _combine(results: dict[tuple[str | None, str | None], xr.Dataset]) -> xr.Dataset:

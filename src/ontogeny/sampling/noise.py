@@ -6,7 +6,7 @@ many chains step together, nor on the order of work, nor on where a run was inte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -73,5 +73,8 @@ class MinibatchStream:
         return self._block[offset]
 
 
-BatchAt = Callable[[int], object]
-"""step -> batch; how the loop asks for data."""
+def minibatch_pair(seed: int, examples: int, batch_size: int, number: int) -> tuple[Tensor, Tensor]:
+    """Indices of two independent minibatches, for what needs a variance over minibatches."""
+    stream = generator(seed, "gradient noise", number)
+    first, second = (torch.randint(examples, (batch_size,), generator=stream) for _ in range(2))
+    return first, second

@@ -71,9 +71,10 @@ def _of_module(model: nn.Module, data: Any, loss_fn: Any, selection: Any, device
     selected = resolve(model, selection)
     for name in selected:
         parameter = model.get_parameter(name)
-        if not (parameter.requires_grad and parameter.is_floating_point()):
+        if not parameter.requires_grad:
+            kind = "has requires_grad=False" if parameter.is_floating_point() else f"is of type {parameter.dtype}"
             raise OntogenyError(
-                f"components: parameter {name!r} has requires_grad=False and expected is a trainable weight; "
+                f"components: parameter {name!r} {kind}, and only trainable weights are sampled; "
                 "call requires_grad_(True) on it to sample it, or leave it out through components."
             )
     double = any(model.get_parameter(name).dtype == torch.float64 for name in selected)

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
 from ontogeny.core.rng import generator
+from ontogeny.core.types import Params
 from ontogeny.core.version import __version__
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.inputs.datasets import Examples, check_batch_size
 from ontogeny.inputs.losses import ModuleLoss, Potential, check_loss
-from ontogeny.sampling.calibrate import SMALL_MODEL, calibrate, default_max_draws, default_n_beta
+from ontogeny.sampling.calibrate import SMALL_MODEL, calibrate, default_max_draws, default_n_beta, largest_curvature
 from ontogeny.sampling.chains import Chains, Record, advance, compiler_available, start
 from ontogeny.sampling.draws import diverged, gradient_noise, label
 from ontogeny.sampling.evaluation import choose_mode
 from ontogeny.sampling.kernels import get_kernel
-from ontogeny.sampling.noise import MinibatchStream
+from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
 from ontogeny.sampling.posterior import LocalPosterior
 from ontogeny.sampling.problem import build
 from ontogeny.sampling.settings import DEFAULT_KERNEL, Settings
@@ -33,6 +34,7 @@ CHAINS_SMALL, CHAINS_LARGE = 16, 4
 """A step of few weights costs the same for 16 chains as for 4."""
 DEFAULT_BATCH = 256
 CURVATURE_EXAMPLES = 1024
+MOST_BATCHES = 16
 NOISE_PAIRS = 16
 COMPILE_FROM = 20_000
 """Steps of a small model from which compiling (about 5 s) pays."""
@@ -47,12 +49,12 @@ class Run:
         chains: Chains,
         batch_at: Callable[[int], Any],
         batch_pair: Callable[[int], tuple[Any, Any]] | None,
+        curvature: Callable[[Params], float],
         step_size: Tensor,
-        h_max: float,
         plan: dict[str, Any],
     ) -> None:
         self._posterior, self._chains, self._batch_at, self._batch_pair = posterior, chains, batch_at, batch_pair
-        self._step_size, self._h_max, self._plan = step_size, h_max, plan
+        self._curvature, self._step_size, self._plan = curvature, step_size, plan
         self._records: list[Record] = []
         self.target_se: float | None = plan["target_se"]
 
@@ -80,10 +82,11 @@ class Run:
         max_draws = settings.max_draws or default_max_draws(problem.dim)
         stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
         mode = choose_mode(loss, stack, examples.head(min(batch_size, CURVATURE_EXAMPLES)))
+        curvature_batches = _curvature_batches(examples, batch_size, settings.seed)
         found = calibrate(
             loss,
             problem.center,
-            _curvature_batch(examples, settings.seed),
+            curvature_batches,
             mode=mode,
             masks=problem.masks,
             n_beta=settings.n_beta or default_n_beta(examples.count),
@@ -103,6 +106,7 @@ class Run:
         step_size = torch.tensor([found.step_size], dtype=torch.float64)
         kernel = DEFAULT_KERNEL if settings.kernel is None else settings.kernel
         planned = found.burn_in + (settings.draws or FIRST_DRAWS)
+        compiled = mode != "serial" and planned >= COMPILE_FROM and small and compiler_available()
         chains = start(
             posterior,
             get_kernel(kernel),
@@ -111,7 +115,7 @@ class Run:
             labels=[name],
             seed=settings.seed,
             mode=mode,
-            compile=mode != "serial" and planned >= COMPILE_FROM and small and compiler_available(),
+            compile=compiled,
         )
         stream = MinibatchStream(settings.seed, examples.count, batch_size)
         plan = asdict(settings) | asdict(found)
@@ -124,17 +128,28 @@ class Run:
             "target_se": settings.target_se or (TARGET_SE if settings.draws is None else None),
             "examples": examples.count,
             "mode": mode,
+            "compiled": compiled,
         }
         full = batch_size >= examples.count
+
+        def pair(number: int) -> tuple[Any, Any]:
+            first, second = minibatch_pair(settings.seed, examples.count, batch_size, number)
+            return examples.take(first), examples.take(second)
+
         return cls(
             posterior,
             chains,
             lambda step: examples.take(stream.at(step)),
-            None if full else _pairs(examples, batch_size, settings.seed),
+            None if full else pair,
+            lambda position: largest_curvature(loss, position, curvature_batches, problem.masks, settings.seed),
             step_size,
-            found.h_max,
             plan,
         )
+
+    @property
+    def measured_at(self) -> tuple[float, float]:
+        """(nβ, γ), given or chosen: what is measured."""
+        return float(self._plan["n_beta"]), float(self._plan["localization"])
 
     @property
     def draws(self) -> int:
@@ -173,27 +188,29 @@ class Run:
     def result(self) -> xr.Dataset:
         """The draws taken so far, with every setting in ``attrs``."""
         out = self._labelled()
-        out["h_max"] = self._h_max
+        out["h_max"] = self._steepest()
         if self._batch_pair is not None:
             out["gradient_noise"] = gradient_noise(
                 self._chains, self._posterior, self._batch_pair, self._plan["chains"], NOISE_PAIRS
             )[0]
-        settings = {key: value for key, value in self._plan.items() if value is not None}
+        settings = {key: value for key, value in self._plan.items() if value is not None and key != "h_max"}
         out.attrs |= settings | {"draws": self.draws, "ontogeny_version": __version__}
         return out
 
+    def _steepest(self) -> float:
+        """h_max at w*, along the pilots and where two chains are now: at a singular w* it can vanish at w* alone."""
+        axis, found = self._chains.evaluation.axis, float(self._plan["h_max"])
+        for chain in range(min(2, int(self._plan["chains"]))):
+            position = {name: value.select(axis, chain) for name, value in self._chains.params.items()}
+            if all(bool(value.isfinite().all()) for value in position.values()):
+                found = max(found, self._curvature(position))
+        return found
 
-def _curvature_batch(examples: Examples, seed: int) -> Any:
-    if examples.count <= CURVATURE_EXAMPLES:
-        return examples.take(None)
-    stream = generator(seed, "curvature examples")
-    return examples.take(torch.randperm(examples.count, generator=stream)[:CURVATURE_EXAMPLES])
 
-
-def _pairs(examples: Examples, batch_size: int, seed: int) -> Callable[[int], tuple[Any, Any]]:
-    def pair(number: int) -> tuple[Any, Any]:
-        stream = generator(seed, "gradient noise", number)
-        first, second = (torch.randint(examples.count, (batch_size,), generator=stream) for _ in range(2))
-        return examples.take(first), examples.take(second)
-
-    return pair
+def _curvature_batches(examples: Examples, batch_size: int, seed: int) -> list[Any]:
+    """About a thousand examples in batches no larger than the run's own, which were chosen to fit into memory."""
+    if examples.count <= min(batch_size, CURVATURE_EXAMPLES):
+        return [examples.take(None)]
+    count = min(examples.count, CURVATURE_EXAMPLES, MOST_BATCHES * batch_size)
+    chosen = torch.randperm(examples.count, generator=generator(seed, "curvature examples"))[:count]
+    return [examples.take(part) for part in chosen.tensor_split(max(count // min(batch_size, count), 1))]

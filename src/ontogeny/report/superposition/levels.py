@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from ontogeny.analysis import t_interval
-from ontogeny.plots.llc import usable
+from ontogeny.estimators.status import usable
 
 NEAR, FAR = 0.03, 0.1
 """Before and after are the checkpoints this far from the inflection, as fractions of training."""
@@ -24,10 +24,11 @@ def windows(measurements: xr.Dataset) -> list[tuple[float, float]]:
 def llc_across_jump(measurements: xr.Dataset, inflection: xr.DataArray) -> dict[str, Any]:
     """Mean λ̂ before, at and after the inflection, each with its 95 % t interval over the jumping seeds.
 
-    Per seed: before and after are means over the usable estimates (see `ontogeny.plots.llc.usable`) in the windows of
-    `windows`, at is interpolated linearly in step between the usable checkpoints around the inflection; NaN where there
-    is none. inflection: (seed,), steps, NaN for a seed that does not jump. Returns {near, far, before, at, after,
-    at_minus_before, after_minus_before}, a level as {n, mean, interval}; differences are taken within seeds.
+    Per seed: before and after are means over the usable estimates (`ontogeny.estimators.status.usable`) in the windows
+    of `windows`, at is interpolated linearly in step between the usable checkpoints around the inflection. Only seeds
+    that have all three enter, so that the difference of two means is the mean of the differences. inflection: (seed,),
+    steps, NaN for a seed that does not jump. Returns {near, far, n, left_out, before, at, after, at_minus_before,
+    after_minus_before}: n seeds entered, left_out could not; a level as {mean, interval}.
     """
     before, after = windows(measurements)
     rows = []
@@ -39,10 +40,12 @@ def llc_across_jump(measurements: xr.Dataset, inflection: xr.DataArray) -> dict[
         within = since.size and since[0] <= 0 <= since[-1]
         at = float(np.interp(0.0, since, llc)) if within else math.nan
         rows.append([_mean(llc, since, *before), at, _mean(llc, since, *after)])
-    first, middle, last = np.array(rows, dtype=float).reshape(-1, 3).T
+    table = np.array(rows, dtype=float).reshape(-1, 3)
+    first, middle, last = table[np.isfinite(table).all(1)].T
     levels = {"before": first, "at": middle, "after": last}
     levels |= {"at_minus_before": middle - first, "after_minus_before": last - first}
-    return {"near": NEAR, "far": FAR} | {name: _level(values) for name, values in levels.items()}
+    counts = {"n": len(first), "left_out": len(table) - len(first)}
+    return {"near": NEAR, "far": FAR} | counts | {name: _level(values) for name, values in levels.items()}
 
 
 def _mean(llc: np.ndarray, since: np.ndarray, low: float, high: float) -> float:
@@ -52,4 +55,4 @@ def _mean(llc: np.ndarray, since: np.ndarray, low: float, high: float) -> float:
 
 def _level(values: np.ndarray) -> dict[str, Any]:
     interval = t_interval(values)
-    return {"n": interval.n, "mean": interval.mean, "interval": [interval.low, interval.high]}
+    return {"mean": interval.mean, "interval": [interval.low, interval.high]}

@@ -18,7 +18,6 @@ SETTINGS = {
     "train_batch": "training batch",
     "record_every": "weights kept every (training steps)",
     "seeds": "training seeds",
-    "seed0": "first seed",
     "common_checkpoints": "checkpoints at the same steps in all seeds",
     "jump_checkpoints": "checkpoints around each seed's jump",
     "n_beta": "nβ",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from ontogeny.operators.hessian import dense_hessian
 from ontogeny.sampling.chains import Chains, Record, advance, compiler_available, start
 from ontogeny.sampling.draws import diverged, gradient_noise, label
 from ontogeny.sampling.kernels import get_kernel
-from ontogeny.sampling.noise import MinibatchStream
+from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
 from ontogeny.sampling.posterior import LocalPosterior
 from ontogeny.studies.superposition.settings import SEEDS_A_GROUP, SuperpositionSettings
 from ontogeny.training.many_seeds import train_many_seeds
@@ -161,23 +160,16 @@ def _sample(chunk: CheckpointChunk, posterior: LocalPosterior) -> xr.Dataset:
     )
     lost = diverged(record, n_beta, localization, posterior.dim, settings.burn_in)
     draws = label(record, posterior, step_size, settings.chains, settings.burn_in, lost)
-    draws["gradient_noise"] = ("center", gradient_noise(run, posterior, _pairs(settings), settings.chains, NOISE_PAIRS))
+    noise = gradient_noise(run, posterior, partial(_pair, settings), settings.chains, NOISE_PAIRS)
+    draws["gradient_noise"] = ("center", noise)
     draws["h_max"] = ("center", _largest_curvature(settings, posterior, run))
     found = llc_from_draws(draws)
     return found.rename(center="task").assign_attrs(asdict(settings))
 
 
-def _pairs(settings: SuperpositionSettings) -> Callable[[int], tuple[Tensor, Tensor]]:
-    data = _dataset(settings)
-
-    def pair(number: int) -> tuple[Tensor, Tensor]:
-        stream = generator(settings.seed, "gradient noise", number)
-        first, second = (
-            data[torch.randint(settings.dataset_size, (settings.batch_size,), generator=stream)] for _ in range(2)
-        )
-        return first, second
-
-    return pair
+def _pair(settings: SuperpositionSettings, number: int) -> tuple[Tensor, Tensor]:
+    first, second = minibatch_pair(settings.seed, settings.dataset_size, settings.batch_size, number)
+    return _dataset(settings)[first], _dataset(settings)[second]
 
 
 def _largest_curvature(settings: SuperpositionSettings, posterior: LocalPosterior, run: Chains) -> np.ndarray:

@@ -13,6 +13,7 @@ from ontogeny.analysis.proportions import class_fractions
 from ontogeny.analysis.sigmoid import fit_sigmoids, start_of_representation, start_of_rise
 from ontogeny.analysis.trajectories import CLASSES, classify_trajectories
 from ontogeny.core.rng import numpy_generator
+from ontogeny.estimators.status import usable
 
 MARGIN_WIDTHS = 3.0
 """Features are counted this many widths of the sigmoid before and after the jump; 90 % of it lies between."""
@@ -38,8 +39,7 @@ def fit_jumps(trajectory: xr.Dataset) -> xr.Dataset:
 
 def usable_llc(measurements: xr.Dataset) -> xr.DataArray:
     """λ̂ where it is a statement about w*: NaN where a chain was lost or where w* is no minimum (below_baseline)."""
-    sound = (measurements["chains_lost"] == 0) & (measurements["regime"] != "below_baseline")
-    return measurements["llc"].where(sound)
+    return measurements["llc"].where(usable(measurements))
 
 
 def find(measurements: xr.Dataset, trajectory: xr.Dataset, fits: xr.Dataset) -> Statements:

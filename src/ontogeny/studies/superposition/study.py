@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,25 +13,22 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schema import describe
 from ontogeny.core.version import __version__
 from ontogeny.execution.local import Chunk, run_chunks
+from ontogeny.sampling.chains import compiler_available
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
 from ontogeny.studies.superposition import measure
 from ontogeny.studies.superposition.checkpoints import assemble, chunks
 from ontogeny.studies.superposition.settings import DEFAULT_SEEDS, PRESETS, SEEDS_A_GROUP, SuperpositionSettings
 from ontogeny.studies.superposition.statements import find, fit_jumps
 
-TRAINING = (
-    "sparsity",
-    "n_features",
-    "importance_decay",
-    "init_scale",
-    "learning_rate",
-    "train_steps",
-    "train_batch",
-    "record_every",
-    "dataset_size",
-    "seed",
-)
-"""The settings that training depends on: presets share what is trained."""
+CONSTANTS = {
+    "version": __version__,
+    "seeds a group": SEEDS_A_GROUP,
+    "data block": measure.DATA_BLOCK,
+    "loss examples": measure.LOSS_EXAMPLES,
+    "curvature examples": measure.CURVATURE_EXAMPLES,
+    "noise pairs": measure.NOISE_PAIRS,
+}
+"""What stored chunks depend on besides the settings."""
 
 
 def run(
@@ -62,6 +60,11 @@ def run(
     if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
         raise OntogenyError(f"seeds must be at least 1; got {seeds!r}.")
     settings = PRESETS[preset]
+    if not compiler_available():
+        print(
+            "ontogeny: no C++ compiler with Python's headers was found; sampling takes twenty times longer.",
+            file=sys.stderr,
+        )
     store = Store(out or Path("runs") / f"superposition-{preset}", settings.identity())
     trajectory = _train(settings, max(seeds or DEFAULT_SEEDS, _seeds_there(store)), store, progress, workers)
     fits = fit_jumps(trajectory)
@@ -78,12 +81,8 @@ def _seeds_there(store: Store) -> int:
 def _train(
     settings: SuperpositionSettings, seeds: int, store: Store, progress: bool, workers: int | None
 ) -> xr.Dataset:
-    given = asdict(settings)
     groups = [
-        Chunk(
-            content_key("train", {name: given[name] for name in TRAINING}, first, __version__),
-            measure.SeedGroup(settings, first),
-        )
+        Chunk(content_key("train", asdict(settings), first, CONSTANTS), measure.SeedGroup(settings, first))
         for first in range(0, seeds, SEEDS_A_GROUP)
     ]
     run_chunks(measure.train, groups, store, text="training", progress=progress, workers=workers)
@@ -113,7 +112,7 @@ def _measure(
                 chunk.step,
                 chunk.weight,
                 chunk.bias,
-                __version__,
+                CONSTANTS,
             ),
             chunk,
         )
@@ -122,6 +121,7 @@ def _measure(
     run_chunks(measure.measure, work, store, text="measuring", progress=progress, workers=workers)
     measurements = assemble([store.load(chunk.key) for chunk in work])
     measurements.attrs = {**asdict(settings), "ontogeny_version": __version__, "seeds": trajectory.sizes["seed"]}
+    measurements.attrs["compiled"] = int(compiler_available())
     return describe(measurements)
 
 
