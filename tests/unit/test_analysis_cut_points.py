@@ -193,9 +193,18 @@ def test_the_detectable_effect_of_a_normal_null_is_known_and_has_its_power():
         shift = float(summarise(null, draws, settings)["detectable_difference"])
         found += (
             float(summarise([s._replace(observed=s.observed + shift) for s in null], draws, settings)["p_value"])
-            <= 0.05
+            <= settings.alpha_each
         )
     assert abs(found / reps - 0.8) < 5 * np.sqrt(0.16 / reps)
+
+
+def test_the_null_is_kept_and_gives_the_p_values_back():
+    rng = np.random.default_rng(13)
+    result = cut_point_test(labelled(rng.normal(size=(4, len(STEP)))), at([1500.0] * 4), rng=rng, settings=QUICK)
+    assert result.null.dims == ("variant", "statistic", "permutation") and result.sizes["permutation"] == 199
+    above = (result.null >= result.mean_difference - 1e-9).sum("permutation")
+    np.testing.assert_allclose(result.p_value, (1 + above) / 200)
+    np.testing.assert_allclose(result.null.mean("permutation"), 0, atol=0.15)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +220,7 @@ def test_few_jumping_seeds_give_no_p_value_and_say_why(jumping, status, reason):
     rng = np.random.default_rng(0)
     result = cut_point_test(labelled(rng.normal(size=(5, len(STEP)))), at(jumps), rng=rng, settings=QUICK)
     assert (result.status == status).all() and all(reason in str(r) for r in result.reason.values.ravel())
+    assert result.null.isnull().all() and result.sizes["permutation"] == 199
     assert result.p_value.isnull().all() and result.detectable_difference.isnull().all()
     assert result.sizes["seed"] == jumping and (result.seeds == jumping).all()
     assert result.mean_difference.isnull().all() == (jumping == 0) and result.low.isnull().all() == (jumping < 2)
@@ -243,6 +253,7 @@ def test_each_seed_may_have_its_own_steps():
 def test_every_column_says_what_it_is_and_the_settings_are_kept():
     rng = np.random.default_rng(0)
     result = cut_point_test(labelled(rng.normal(size=(3, len(STEP)))), at([3000.0] * 3), rng=rng, settings=QUICK)
+    assert result.attrs.pop("alpha_each") == 0.025
     assert all("long_name" in v.attrs and "units" in v.attrs for v in result.data_vars.values())
     assert result.attrs == {"window": 0.05, "permutations": 199, "cuts": 120, "alpha": 0.05, "power": 0.8}
 

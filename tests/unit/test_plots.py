@@ -120,6 +120,7 @@ def test_jumps_are_aligned_and_averaged_over_seeds(measured):
     flat = measured.assign(llc=measured["llc"] * 0 + xr.DataArray([2.0, 4.0, *[9.0] * (len(jumps) - 2)], dims="seed"))
     flat["llc"] = flat["llc"].fillna(flat["llc"].max("checkpoint"))
     flat["regime"] = xr.full_like(flat["regime"], "localised")
+    flat["chains_lost"] = xr.zeros_like(flat["chains_lost"])
     figure = llc.aligned_at_jump(flat, jumps)
     mean = named(figure, "mean λ̂")
     assert np.allclose(mean.y, 3.0)
@@ -273,6 +274,9 @@ def test_the_null_distribution_counts_every_permutation():
     null = np.random.default_rng(0).standard_normal(999)
     figure = comparisons.null_distribution(null, 2.5, label="mean difference", p=0.01)
     assert sum(figure.data[0].y) == 999 and figure.data[1].x[0] == 2.5
+    assert len(figure.data[0].y) <= 60  # the counts are embedded, not the permutations
+    for same in ([0.0] * 99, [3.0, np.nextafter(3.0, 4.0)] * 50):
+        assert sum(comparisons.null_distribution(same, 0.0, label="mean difference").data[0].y) == len(same)
     with pytest.raises(OntogenyError, match="null must hold one finite statistic a permutation"):
         comparisons.null_distribution([np.nan], 1.0, label="mean difference")
 

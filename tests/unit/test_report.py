@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.report.page import Section, Table, render, show, write_report
@@ -178,13 +179,15 @@ def test_all_sections_are_there_with_captions(small_study):
     assert all(s.caption or s.table_caption for s in made if s.figure is not None or s.table is not None)
 
 
-def test_a_null_distribution_is_shown_where_it_was_kept(small_study):
+def test_the_null_distribution_is_shown_where_there_is_one(small_study):
     measurements, trajectory, said = small_study
     given = {k: v for k, v in said.items() if k != "relation"}
     tests = given["tests"]
-    null = np.random.default_rng(0).standard_normal((3, 2, 199))
-    given["tests"] = tests.assign(null=(("variant", "statistic", "permutation"), null))
-    made = sections(measurements, trajectory, **given)
-    (shown,) = [s for s in made if s.choice == "test"]
+    (shown,) = [s for s in sections(measurements, trajectory, **given) if s.choice == "test"]
     assert len(shown.figure) == int((tests["status"] == "ok").sum())
     assert {"level, plain", "rise, detrended"} <= set(shown.figure)
+    bars, line = shown.figure["level, plain"].data
+    assert sum(bars.y) == tests.sizes["permutation"] == 9999 and len(bars.y) <= 60
+    assert line.x[0] == float(tests["mean_difference"].sel(variant="plain", statistic="level"))
+    given["tests"] = tests.assign(status=xr.full_like(tests["status"], "too_few_seeds"))
+    assert not [s for s in sections(measurements, trajectory, **given) if s.choice == "test"]

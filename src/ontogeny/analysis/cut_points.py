@@ -134,12 +134,12 @@ def cut_point_test(
     `cohen_d` = mean D/sd D over seeds; `mean_z` with `mean_z_low`, `mean_z_high`, the mean over seeds of D in standard
     deviations of that seed's own cuts; `sampler_se`, the part of `se` that `llc_se` accounts for, checkpoints
     independent, and `sampler_share` = (sampler_se/se)² (above 1: seeds scatter less than the sampler's errors say);
-    `detectable_difference` (LLC) and `detectable_z`, what the test at `alpha_each` would have found with the power asked
-    for; `status` ("ok", "no_seeds", "too_few_seeds") and `reason`, a sentence. By (variant, statistic, permutation):
-    `null`, the mean difference of every permutation. With fewer than 3 seeds p, null and the detectable effects are
-    NaN. By (variant, statistic, seed): `difference` (D), `z`, `at_inflection`, `at_random_cuts`; NaN where the
-    seed did not enter, because a window about its inflection or 3 checkpoints do not fit into the admissible stretch.
-    By seed: `lost_checkpoints`, `inflection`.
+    `detectable_difference` (LLC) and `detectable_z`, what the test at `alpha_each` would have found with the power
+    asked for; `status` ("ok", "no_seeds", "too_few_seeds") and `reason`, a sentence. By (variant, statistic,
+    permutation): `null`, the mean difference of every permutation. With fewer than 3 seeds p, null and the detectable
+    effects are NaN. By (variant, statistic, seed): `difference` (D), `z`, `at_inflection`, `at_random_cuts`; NaN where
+    the seed did not enter, because a window about its inflection or 3 checkpoints do not fit into the admissible
+    stretch. By seed: `lost_checkpoints`, `inflection`.
     """
     settings = settings or CutSettings()
     rows = series(llc, "llc")

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from ontogeny.core.errors import OntogenyError
 
+LEVEL = 0.95
+"""Of every interval for a mean over seeds."""
+
 
 class MeanInterval(NamedTuple):
     """Mean, its standard error and its interval, in the values' unit; `n` values went in, `sd` is their spread."""
@@ -22,7 +25,7 @@ class MeanInterval(NamedTuple):
     n: int
 
 
-def t_interval(values: npt.ArrayLike, level: float = 0.95) -> MeanInterval:
+def t_interval(values: npt.ArrayLike, level: float = LEVEL) -> MeanInterval:
     """Mean ± t_{(1+level)/2, n−1}·sd/√n over independent seeds (sd with n − 1); exact for normal values.
 
     Non-finite values are left out and `n` says how many stayed: whoever calls states n beside the mean. With one value

@@ -226,6 +226,9 @@ def null_distribution(
                 hovertemplate=f"observed {observed:.4g}{said}<extra></extra>",
             )
         )
-    made.update_xaxes(title_text=f"{label} ({unit})")
+    shown = [*edges[[0, -1]].tolist(), *([observed] if math.isfinite(observed) else [])]
+    low, high = min(shown), max(shown)
+    aside = 0.04 * (high - low)  # else the line of an extreme observed value would lie on the frame
+    made.update_xaxes(title_text=f"{label} ({unit})", range=[low - aside, high + aside])
     made.update_yaxes(title_text="permutations", rangemode="tozero")
     return made

@@ -12,8 +12,8 @@ from ontogeny.report.superposition.text import number, pvalue
 
 
 def cut_points(tests: xr.Dataset) -> list[Section]:
-    """Show the cut-point tests; tests: from `ontogeny.analysis.cut_point_test`, with `null` where it was kept."""
-    window, power, alpha = (100 * float(tests.attrs[k]) for k in ("window", "power", "alpha"))
+    """Show the cut-point tests; tests: from `ontogeny.analysis.cut_point_test`, with their null distributions."""
+    window, power, alpha, each = (100 * float(tests.attrs[k]) for k in ("window", "power", "alpha", "alpha_each"))
     made = [
         Section(
             "Is the LLC elevated at the jump?",
@@ -22,10 +22,11 @@ def cut_points(tests: xr.Dataset) -> list[Section]:
                 random cuts of the same trajectory; the p-value comes from replacing every seed's inflection by a
                 random cut. Level is the LLC at the cut; rise is its mean over the window after the cut
                 ({number(window)} % of training) minus that over the window before.""",
-                """Since jumps come late and LLCs rise, a curve that merely rises passes the plain test. So it is
+                f"""If jumps come late and the LLC rises, a curve that merely rises passes the plain test. So it is
                 repeated after a monotone trend is taken out, and against cuts from the same third of training. The
-                detrended variant takes out a step that stays up as well: it sees bumps only. The six cells are not
-                corrected for multiplicity; a claim needs all three variants of a statistic.""",
+                detrended variant takes out a step that stays up as well: it sees bumps only. So a claim about the
+                level needs all variants, one about the rise the plain and the same-third one; two statistics are
+                tested, each at {number(each)} %, half of {number(alpha)} %.""",
                 """p and the t interval ask different things and can disagree: p permutes the cuts, so it asks whether
                 the inflections of just these seeds are special places on their own trajectories, while the interval
                 varies over seeds and asks how large the mean difference would be among other seeds that jump.""",
@@ -39,17 +40,17 @@ def cut_points(tests: xr.Dataset) -> list[Section]:
             Above zero: higher, or rising more, at the inflection.""",
             table_caption=f"""The cut-point tests. p: one-sided (elevated) and two-sided, from
             {int(tests.attrs["permutations"]):,} permutations; detectable: the true mean difference that passes at
-            {number(alpha)} % in {number(power)} % of such studies; sampler: how much of the variance of the mean
-            over seeds the standard errors of λ̂ explain.""",
+            {number(each)} % in {number(power)} % of such studies; sampler: how much of the variance of the mean
+            over seeds the standard errors of λ̂ explain, checkpoints' errors taken as independent. All checkpoints and
+            seeds share the sampler's minibatches: a part of λ̂'s error common to them is in its standard errors, but
+            not in the intervals over seeds.""",
             alt="Differences between inflection and random cuts, a point a seed, for every statistic and variant.",
         )
     ]
-    if "null" in tests:
-        made.append(_null(tests))
-    return made
+    return made + _null(tests)
 
 
-def _null(tests: xr.Dataset) -> Section:
+def _null(tests: xr.Dataset) -> list[Section]:
     figures = {}
     for statistic in tests["statistic"].values:
         for variant in tests["variant"].values:
@@ -62,15 +63,19 @@ def _null(tests: xr.Dataset) -> Section:
                     label=f"mean difference of the {statistic} from random cuts",
                     p=float(cell["p_value"]),
                 )
-    return Section(
+    if not figures:
+        return []
+    section = Section(
         "",
-        [] if figures else ["Too few seeds jump for a null distribution."],
-        figure=figures or None,
+        figure=figures,
         choice="test",
-        caption="""Distribution of the test statistic, the mean difference over seeds, when every seed's inflection
-        is replaced by a random cut. Red: the observed value.""",
+        caption=f"""What chance gives: the mean difference over seeds in {int(tests.attrs["permutations"]):,}
+        permutations, in each of which every seed's inflection is replaced by a random admissible cut, counted in bins.
+        Red: the observed value. The one-sided p is (1 + the number of permutations at least as large)/(1 + all
+        permutations).""",
         alt="Histogram of the permutation distribution with the observed statistic as a line.",
     )
+    return [section]
 
 
 def _test_table(tests: xr.Dataset) -> Table:

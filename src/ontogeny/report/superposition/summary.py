@@ -10,12 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ontogeny.plots.llc import usable
+from ontogeny.analysis.cut_points import JUDGED_BY
+from ontogeny.analysis.intervals import LEVEL
+from ontogeny.estimators.status import usable
 from ontogeny.report.superposition.levels import llc_across_jump
+from ontogeny.report.superposition.verdicts import verdicts
 
 TEXTBOOK = "plateau_then_jump"
-JUMP_HALF_WIDTH = 3.0
 QUANTILE = 0.95
+OK_WANTED = 0.9
+"""Share of estimates with status ok below which the conclusions ask to read each with its status."""
 CELL = (
     "mean_difference",
     "se",
@@ -54,6 +58,7 @@ def summarise(
             "dataset_size": measurements.attrs.get("dataset_size"),
             "classes": _classes(fractions),
             "class_interval_level": float(fractions.attrs["level"]),
+            "interval_level": LEVEL,
             "fits": _fits(fits, kinds),
             "plateau_rank": _spread(kinds["plateau_rank"].values),
             "jump": _jump(fits, tests),
@@ -63,12 +68,16 @@ def summarise(
                 str(v): {str(s): _cell(tests.sel(variant=v, statistic=s)) for s in tests["statistic"].values}
                 for v in tests["variant"].values
             },
-            "test_settings": {k: tests.attrs[k] for k in ("window", "permutations", "alpha", "power")},
+            "test_settings": {
+                **{k: tests.attrs[k] for k in ("window", "permutations", "alpha", "alpha_each", "power")},
+                "statistics": len(JUDGED_BY),
+            },
             "checkpoints_lost_in_test": int(tests["lost_checkpoints"].sum()),
             "final": _final(measurements),
             "health": _health(measurements),
         }
     )
+    summary["verdicts"] = verdicts(summary["tests"], summary["test_settings"]["alpha_each"])
     return summary
 
 
@@ -121,9 +130,10 @@ def _jump(fits: xr.Dataset, tests: xr.Dataset) -> dict[str, Any]:
 def _emergence(
     emergence: xr.Dataset, relation: xr.Dataset, fits: xr.Dataset, jumping: npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """When features emerge; with the jump is within `JUMP_HALF_WIDTH` widths of the sigmoid from its inflection."""
+    """When features emerge; with the jump is within the relation's `margin` of the inflection."""
     lag = relation["lag"].sel(seed=jumping).transpose("seed", "feature").values
-    half = np.broadcast_to(JUMP_HALF_WIDTH * fits["width"].sel(seed=jumping).values[:, None], lag.shape)
+    margin, width = (table.sel(seed=jumping).values for table in (relation["margin"], fits["width"]))
+    half = np.broadcast_to(margin[:, None], lag.shape)
     known = np.isfinite(lag)
     since, half = lag[known], half[known]
     return {
@@ -134,7 +144,7 @@ def _emergence(
         "features_before_jump": int((since > half).sum()),
         "features_at_jump": int((np.abs(since) <= half).sum()),
         "features_after_jump": int((since < -half).sum()),
-        "jump_half_width": JUMP_HALF_WIDTH,
+        "jump_half_width": float(np.median(margin / width)) if margin.size else None,
         "features_gained_across_jump": _spread(relation["count_change"].sel(seed=jumping).values),
     }
 
@@ -170,8 +180,14 @@ def _health(measurements: xr.Dataset) -> dict[str, Any]:
     return {
         "estimates": int(llc.size),
         "without_value": int((~np.isfinite(llc)).sum()),
+        "share_ok": _share(words, "ok"),
+        "ok_wanted": OK_WANTED,
+        "share_prior": _share(regimes, "prior_dominated"),
+        "share_below": _share(regimes, "below_baseline"),
         "status": dict(sorted(words.items(), key=lambda item: (item[0] != "ok", -item[1]))),
         "regime": dict(sorted(regimes.items(), key=lambda item: -item[1])),
+        "status_share": {word: _share(words, word) for word in words},
+        "regime_share": {word: _share(regimes, word) for word in regimes},
         "chains_lost": int(measurements["chains_lost"].sum()),
         "worst_r_hat": _extreme(measurements["r_hat"].values, np.max),
         "smallest_ess": _extreme(measurements["ess"].values, np.min),
@@ -187,6 +203,10 @@ def _health(measurements: xr.Dataset) -> dict[str, Any]:
             "quantile_level": QUANTILE,
         },
     }
+
+
+def _share(words: Counter[str], word: str) -> float:
+    return words[word] / max(1, words.total())
 
 
 def _spread(values: npt.ArrayLike) -> dict[str, Any]:

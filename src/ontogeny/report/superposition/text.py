@@ -77,7 +77,9 @@ def _render(template: str, summary: Mapping[str, Any]) -> str:
         "spread": spread,
         "interval": interval,
         "count": lambda n, noun: f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s",
+        "agreeing": lambda n, one, more: one if n == 1 else more,
         "words": lambda word: word.replace("_", " "),
+        "hyphened": lambda word: word.replace("_", "-"),
         "lower_first": lambda text: text[:1].lower() + text[1:],
         "upper_first": lambda text: text[:1].upper() + text[1:],
     }
