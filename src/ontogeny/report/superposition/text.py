@@ -24,6 +24,7 @@ SETTINGS = {
     "localization": "γ, 1/weight²",
     "step_size": "step size ε",
     "kernel": "kernel",
+    "compiled": "compiled (1: yes)",
     "chains": "chains",
     "draws": "draws a chain",
     "burn_in": "burn-in, steps",
