@@ -34,7 +34,7 @@ STUDIES = {
         question="Does the LLC rise where a toy model of superposition gains a dimension?",
         presets={
             "quick": Preset(DESCRIPTIONS["quick"], 1.5),
-            "full": Preset(DESCRIPTIONS["full"], 12.0),
+            "full": Preset(DESCRIPTIONS["full"], 6.0),
         },
         run=superposition.run,
         report=superposition.report,
