@@ -62,6 +62,8 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(marker, json.dumps(identity, indent=2, sort_keys=True))
 
+        _tidy(folder)
+
     def _path(self, key: str) -> Path:
         return self.folder / "chunks" / f"{key}.zarr"
 
@@ -129,6 +131,33 @@ def read_zarr(path: Path, group: str | None = None) -> xr.Dataset:
         loaded = stored.load().drop_encoding()  # else a word longer than those stored before would be cut off
     words = {name: values.astype(object) for name, values in loaded.data_vars.items() if values.dtype.kind == "T"}
     return loaded.assign(words)
+
+
+def _tidy(folder: Path) -> None:
+    """Put back what a killed process had set aside, and drop what it had half written.
+
+    Names are .NAME.PID.old and .NAME.PID.tmp; what a living process has under way is left alone.
+    """
+    for left in [*folder.glob(".*.old"), *folder.glob(".*.tmp"), *(folder / "chunks").glob(".*.tmp")]:
+        name, pid, kind = left.name[1:].rsplit(".", 2)
+        if _alive(pid):
+            continue
+        if kind == "old" and not (folder / name).exists():
+            left.rename(folder / name)
+        elif left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

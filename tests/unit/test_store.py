@@ -164,3 +164,19 @@ def test_a_key_names_everything_a_result_depends_on():
     }
     assert len(others) == 7 and key not in others
     assert content_key(array[::2]) == content_key(np.array([0.0, 2.0, 4.0]))  # the values, not how they lie in memory
+
+
+def test_what_a_killed_process_left_is_put_right(tmp_path):
+    folder, dead = tmp_path / "out", 2**22 + 1  # above the largest process number
+    identity = {"study": "superposition", "preset": "quick"}
+    Store(folder, identity).save("0" * 16, xr.Dataset({"a": ("x", [1.0])}))
+    write_zarr(folder / "results.zarr", {None: xr.Dataset({"a": ("x", [2.0])})})
+    (folder / "results.zarr").rename(folder / f".results.zarr.{dead}.old")
+    (folder / f".results.zarr.{dead}.tmp").mkdir()
+    (folder / "chunks" / f".1111.zarr.{dead}.tmp").mkdir()
+    (folder / f".summary.json.{dead}.tmp").write_text("half", encoding="utf-8")
+    under_way = folder / f".report.html.{os.getpid()}.tmp"
+    under_way.write_text("under way", encoding="utf-8")
+    store = Store(folder, identity)
+    assert read_zarr(folder / "results.zarr")["a"].item() == 2.0 and store.has("0" * 16)
+    assert [path.name for path in folder.rglob(".*")] == [under_way.name]
