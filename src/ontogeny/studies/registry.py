@@ -33,7 +33,7 @@ STUDIES = {
     "superposition": Study(
         question="Does the LLC rise where a toy model of superposition gains a dimension?",
         presets={
-            "quick": Preset(DESCRIPTIONS["quick"], 1.5),
+            "quick": Preset(DESCRIPTIONS["quick"], 0.9),
             "full": Preset(DESCRIPTIONS["full"], 6.0),
         },
         run=superposition.run,
