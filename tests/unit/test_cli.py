@@ -139,7 +139,8 @@ def test_a_file_error_is_one_sentence(call, study):
     assert "Permission denied" in err and "/root/out" in err
 
 
-def test_an_interruption_is_one_sentence_and_status_one(call, study):
+def test_an_interruption_is_one_sentence_and_status_one(call, study, monkeypatch):
+    monkeypatch.setattr("ontogeny.cli.os._exit", sys.exit)  # the real one would end this process
     study(run=raises(KeyboardInterrupt()))
     status, _, err = call("run", "superposition")
     assert status == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ontogeny.core.errors import OntogenyError
@@ -16,7 +17,10 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code != INTERRUPTED:
             raise
-        _fail("interrupted; the same command goes on where it was.")
+        print("ontogeny: interrupted; the same command goes on where it was.", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # a Ctrl-C that fell into an import leaves a mark with which Python would end by the signal instead
     except OntogenyError as error:
         _fail(str(error))
     except OSError as error:
