@@ -139,8 +139,7 @@ def test_a_file_error_is_one_sentence(call, study):
     assert "Permission denied" in err and "/root/out" in err
 
 
-def test_an_interruption_is_one_sentence_and_status_one(call, study, monkeypatch):
-    monkeypatch.setattr("ontogeny.cli.os._exit", sys.exit)  # the real one would end this process
+def test_an_interruption_is_one_sentence_and_status_one(call, study):
     study(run=raises(KeyboardInterrupt()))
     status, _, err = call("run", "superposition")
     assert status == 1
@@ -218,6 +217,29 @@ if __name__ == "__main__":
     )
     main()
 """
+
+
+INTERRUPTED_EXEC = """
+import sys
+from ontogeny.cli import main
+from ontogeny.studies import registry
+
+def run(*arguments, **rest):
+    exec("raise KeyboardInterrupt")
+
+real = registry.STUDIES["superposition"]
+registry.STUDIES["superposition"] = registry.Study(real.question, real.presets, run, real.report, real.seeds)
+sys.argv = ["ontogeny", "run", "superposition"]
+main()
+"""
+
+
+def test_an_interrupted_exec_leaves_the_status_alone(tmp_path):
+    """Python marks an interrupt that passed through an exec of a string; run as a module, it would end by the signal."""
+    (tmp_path / "interrupted_exec.py").write_text(INTERRUPTED_EXEC, encoding="utf-8")
+    done = command(sys.executable, "-m", "interrupted_exec", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert_one_sentence(done.stderr)
 
 
 @pytest.mark.parametrize("workers", ["training in this process", "two workers"])

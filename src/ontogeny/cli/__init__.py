@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from ontogeny.core.errors import OntogenyError
@@ -17,10 +16,10 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code != INTERRUPTED:
             raise
-        print("ontogeny: interrupted; the same command goes on where it was.", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)  # a Ctrl-C that fell into an import leaves a mark with which Python would end by the signal instead
+        # a Ctrl-C that fell into an exec, as of dataclasses on import, leaves a mark with which Python ends by the signal
+        # instead of the status; the next exec of a string takes it away
+        exec("pass")
+        _fail("interrupted; the same command goes on where it was.")
     except OntogenyError as error:
         _fail(str(error))
     except OSError as error:
