@@ -235,7 +235,7 @@ main()
 
 
 def test_an_interrupted_exec_leaves_the_status_alone(tmp_path):
-    """Python marks an interrupt that passed through an exec of a string; run as a module, it would end by the signal."""
+    """Python marks an interrupt that passed through an exec; run as a module, it would end by the signal."""
     (tmp_path / "interrupted_exec.py").write_text(INTERRUPTED_EXEC, encoding="utf-8")
     done = command(sys.executable, "-m", "interrupted_exec", cwd=tmp_path)
     assert done.returncode == 1, done.stderr

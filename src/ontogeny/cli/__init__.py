@@ -16,8 +16,8 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code != INTERRUPTED:
             raise
-        # a Ctrl-C that fell into an exec, as of dataclasses on import, leaves a mark with which Python ends by the signal
-        # instead of the status; the next exec of a string takes it away
+        # a Ctrl-C that fell into an exec, as of dataclasses on import, leaves a mark that lets Python end by the
+        # signal instead of the status; the next exec of a string takes it away
         exec("pass")
         _fail("interrupted; the same command goes on where it was.")
     except OntogenyError as error:
