@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from ontogeny.estimators.llc import llc_from_draws
     from ontogeny.estimators.status import describe_status
     from ontogeny.inputs.losses import Potential
-    from ontogeny.sampling.estimate import estimate_llc, sample
+    from ontogeny.sampling.calibration import Calibration
+    from ontogeny.sampling.estimate import calibrate, estimate_llc, sample
 
 _HOME = {
     "Potential": "ontogeny.inputs.losses",  # what is measured
+    "calibrate": "ontogeny.sampling.estimate",  # -> how to sample it
+    "Calibration": "ontogeny.sampling.calibration",
     "sample": "ontogeny.sampling.estimate",  # -> draws
     "llc_from_draws": "ontogeny.estimators.llc",  # draws -> numbers with errors
     "estimate_llc": "ontogeny.sampling.estimate",  # both in one call
@@ -22,9 +25,11 @@ _HOME = {
 }
 
 __all__ = [
+    "Calibration",
     "OntogenyError",
     "Potential",
     "__version__",
+    "calibrate",
     "describe_status",
     "estimate_llc",
     "llc_from_draws",

@@ -57,7 +57,7 @@ def test_a_zero_mask_means_no_move_there(pattern):
     masks = {"weight": torch.tensor(pattern[:8]).reshape(2, 4), "bias": torch.tensor(pattern[8:])}
     for mode, axis in (("stacked", -1), ("vmap", 0), ("serial", 0)):
         run = begin([0], mode=mode, masks={name: mask.double() for name, mask in masks.items()})
-        record = advance(run, lambda step: X, 5)
+        record = advance(run, lambda step: (X,), 5)
         for name, mask in masks.items():
             moved = run.params[name].movedim(axis, 0) - weights([0])[name]
             assert (moved[:, ~mask] == 0).all() and (moved[:, mask] != 0).all()
@@ -120,16 +120,16 @@ def begin(centers, mode="stacked", chains=3, kernel="sgld", masks=None, compile=
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_centres_together_or_apart(mode, kernel):
     together = begin([0, 1, 2], mode, kernel=kernel)
-    noise = together.noise.at(0).clone()
-    record = advance(together, lambda step: X, 300)  # beyond a block of noise
-    later = together.noise.at(299).clone()
+    noise = together.noise.at(0)[0].clone()
+    record = advance(together, lambda step: (X,), 300)  # beyond a block of noise
+    later = together.noise.at(299)[0].clone()
     for center in range(3):
         apart = begin([center], mode, kernel=kernel)
         mine = slice(3 * center, 3 * center + 3)
         for step, drawn in ((0, noise), (299, later)):
             part = drawn[..., mine] if apart.evaluation.axis == -1 else drawn[mine]
-            assert torch.equal(apart.noise.at(step), part)
-        alone = advance(apart, lambda step: X, 300)
+            assert torch.equal(apart.noise.at(step)[0], part)
+        alone = advance(apart, lambda step: (X,), 300)
         for whole, single in zip(record, alone, strict=True):
             torch.testing.assert_close(whole[:, mine], single, rtol=1e-8, atol=1e-10)
 
@@ -137,7 +137,7 @@ def test_centres_together_or_apart(mode, kernel):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_three_evaluations_take_the_same_chains(kernel):
     runs = {mode: begin([0, 1], mode, kernel=kernel) for mode in ("stacked", "vmap", "serial")}
-    records = {mode: advance(run, lambda step: X, 20) for mode, run in runs.items()}
+    records = {mode: advance(run, lambda step: (X,), 20) for mode, run in runs.items()}
     for mode in ("vmap", "serial"):
         for one, other in zip(records[mode], records["stacked"], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
@@ -147,8 +147,8 @@ def test_the_three_evaluations_take_the_same_chains(kernel):
 @given(pieces=st.lists(st.integers(1, 150), min_size=1, max_size=4))
 def test_a_split_run_is_the_whole_run(pieces):
     whole, split = begin([0, 1]), begin([0, 1])
-    record = advance(whole, lambda step: X[step % 20 :], sum(pieces))
-    parts = [advance(split, lambda step: X[step % 20 :], count) for count in pieces]
+    record = advance(whole, lambda step: (X[step % 20 :],), sum(pieces))
+    parts = [advance(split, lambda step: (X[step % 20 :],), count) for count in pieces]
     for one, others in zip(record, zip(*parts, strict=True), strict=True):
         assert torch.equal(one, torch.cat(others))
     assert all(torch.equal(whole.params[k], split.params[k]) for k in whole.params)
@@ -157,5 +157,5 @@ def test_a_split_run_is_the_whole_run(pieces):
 @few
 @given(chains=st.integers(1, 6))
 def test_a_chain_does_not_depend_on_how_many_there_are(chains):
-    few_chains, many = (advance(begin([0], chains=count), lambda step: X, 10) for count in (chains, 7))
+    few_chains, many = (advance(begin([0], chains=count), lambda step: (X,), 10) for count in (chains, 7))
     torch.testing.assert_close(many.loss[:, :chains], few_chains.loss, rtol=1e-9, atol=1e-12)

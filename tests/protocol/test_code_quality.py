@@ -77,7 +77,6 @@ def what_a_reader_has():
     layers = {"body": nn.Linear(4, 3), "squash": nn.Tanh(), "head": nn.Linear(3, 2)}
     inputs = torch.randn(60, 4, generator=stream)
     return {
-        "torch": torch,
         "model": nn.Sequential(OrderedDict(layers)),
         "inputs": inputs,
         "targets": (inputs[:, 0] > 0).long(),
@@ -87,7 +86,7 @@ def what_a_reader_has():
 @pytest.mark.parametrize("page", [name for name, path in pages().items() if python_blocks(path)])
 def test_examples_in_the_docs_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ontogeny.sampling.calibrate.MAX_DRAWS_SMALL", 16 * 1000)  # what is shown, not how well
+    monkeypatch.setattr("ontogeny.sampling.calibration.MAX_DRAWS_SMALL", 128 * 500)  # what is shown, not how well
     space = {"__name__": "example", **what_a_reader_has()}
     with contextlib.redirect_stdout(io.StringIO()):
         for number, block in enumerate(python_blocks(pages()[page])):

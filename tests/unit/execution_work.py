@@ -1,6 +1,7 @@
 """Work that worker processes import by name, and a script that a test can kill."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -58,9 +59,11 @@ def die(number):
 
 
 def both_sleep(payload):
-    """Say that work has begun, then wait to be interrupted."""
+    """Say that work has begun, and in which process, then wait to be interrupted."""
     folder, number = payload
-    Path(folder, f"begun {number}").touch()
+    said = Path(folder, f"begins {number}")
+    said.write_text(str(os.getpid()), encoding="utf-8")
+    said.rename(Path(folder, f"begun {number}"))
     time.sleep(120)
     return simulate(number)
 
@@ -71,6 +74,22 @@ def interruptible(preset="quick", *, seeds=None, out=None):
     shelf = Store(Path(out) / "store", {"study": "sleep"})
     run_chunks(both_sleep, work, shelf, text="sleeping", workers=2)
     return Path(out)
+
+
+def without_control_c(number):
+    """Whether Ctrl-C was kept from this process since before it began to import."""
+    return simulate(number).assign(blocked=signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def gone(process):
+    """Whether that process ends within five seconds."""
+    for _ in range(500):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def numbers(store):

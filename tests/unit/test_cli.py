@@ -1,24 +1,36 @@
 """The command line: what is printed where, and exit statuses 0, 1 and 2."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import execution_work
 import pytest
 
 import ontogeny as og
-from ontogeny.cli import main
+from ontogeny.cli import interruption, main
 from ontogeny.studies import registry
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def handlers():
+    """Signal handlers of this process are put back."""
+    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, handlers):
     """Call ``ontogeny`` in this process; returns (status, stdout, stderr)."""
 
     def run(*arguments):
@@ -242,35 +254,103 @@ def test_an_interrupted_exec_leaves_the_status_alone(tmp_path):
     assert_one_sentence(done.stderr)
 
 
-@pytest.mark.parametrize("workers", ["training in this process", "two workers"])
-def test_control_c_is_one_sentence_and_status_one(tmp_path, workers):
-    """As at a terminal, the signal reaches every process of the group."""
+PROGRAMS = ["training in this process", "two workers"]
+
+
+@contextlib.contextmanager
+def running_study(tmp_path, program):
+    """A study under way in its own process group, and the files of its workers' process ids."""
     out = tmp_path / "out"
-    if workers == "two workers":
+    if program == "two workers":
         script = tmp_path / "two_workers.py"
         script.write_text(TWO_WORKERS, encoding="utf-8")
-        program, begun = [str(script)], [out / "begun 0", out / "begun 1"]
+        start, workers = [str(script)], [out / "begun 0", out / "begun 1"]
     else:
-        program, begun = ["-m", "ontogeny"], [out / "study.json"]
+        start, workers = ["-m", "ontogeny"], []
+    begun = workers or [out / "study.json"]
     running = subprocess.Popen(
-        [sys.executable, *program, "run", "superposition", "--seeds", "1", "--out", str(out)],
+        [sys.executable, *start, "run", "superposition", "--seeds", "1", "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
     )
     try:
         while not all(path.exists() for path in begun):
             assert running.poll() is None, running.communicate()
             time.sleep(0.01)
-        os.killpg(running.pid, signal.SIGINT)
-        printed, err = running.communicate(timeout=60)
+        yield running, workers
     finally:
-        if running.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
-            running.wait()
+        running.wait()
+
+
+def assert_ended_in_order(running, workers):
+    printed, err = running.communicate(timeout=60)
     assert running.returncode == 1, err
     assert printed == ""
     assert_one_sentence(err)
-    assert "interrupted" in err
+    assert "interrupted" in err and "goes on where it was" in err
+    for worker in workers:
+        assert execution_work.gone(int(worker.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_control_c_is_one_sentence_and_status_one(tmp_path, program):
+    """As at a terminal, the signal reaches every process of the group."""
+    with running_study(tmp_path, program) as (running, workers):
+        os.killpg(running.pid, signal.SIGINT)
+        assert_ended_in_order(running, workers)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_control_c_again_and_again_changes_nothing(tmp_path, program):
+    with running_study(tmp_path, program) as (running, workers):
+        while running.poll() is None:
+            os.killpg(running.pid, signal.SIGINT)
+            time.sleep(0.002)
+        assert_ended_in_order(running, workers)
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the parent", "to the group"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_sigterm_ends_like_control_c_and_workers_too(tmp_path, program, send):
+    with running_study(tmp_path, program) as (running, workers):
+        send(running.pid, signal.SIGTERM)
+        assert_ended_in_order(running, workers)
+
+
+def test_signals_raise_once_in_a_while(handlers, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("ontogeny.cli.interruption.time.monotonic", lambda: now[0])
+    interruption.end_in_order()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    now[0] += interruption.PATIENCE / 2
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
+    now[0] += interruption.PATIENCE
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    interruption.pass_over()
+    now[0] += 2 * interruption.PATIENCE
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_was_ignored_stays_ignored(handlers):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does
+    interruption.end_in_order()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_the_command_runs_in_a_thread_too(call, study):
+    """Where Python lets nobody set signal handlers."""
+    study()
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call("run", "superposition")))
+    thread.start()
+    thread.join()
+    assert found[0][0] == 0

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import ontogeny as og
+from ontogeny.inputs.datasets import as_examples
 from tiny import EXAMPLES, SHORT, Linear, Regression, data, same_numbers, squares
 
 ROUNDING = 1e-6
@@ -45,6 +46,10 @@ KINDS = {
     "data set of dicts": (Rows(lambda x, y: {"x": x, "y": y}), from_dict),
     "rows of lists of numbers": (Rows(lambda x, y: {"x": x.tolist(), "y": y.tolist()}), from_dict),
     "rows of arrays": (Rows(lambda x, y: {"x": x.numpy(), "y": y.numpy()}), from_dict),
+    "tuple of arrays": (tuple(part.numpy() for part in data()), squares),
+    "list of arrays": ([part.numpy() for part in data()], squares),
+    "tensor and array": ((data()[0], data()[1].double().numpy()), squares),
+    "array": (torch.cat(data(), 1).numpy(), from_one),
     "TensorDataset": (torch.utils.data.TensorDataset(*data()), squares),
 }
 
@@ -55,6 +60,54 @@ def test_every_kind_of_data_gives_the_same_draws(kind, settings):
     rows, loss_fn = KINDS[kind]
     found = og.sample(Linear(), rows, loss_fn, **settings)
     same_numbers(found, og.sample(Linear(), data(), squares, **settings), rtol=ROUNDING)
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+ARRAYS = {
+    "float64": (np.linspace(0, 1, 6), torch.float32),
+    "float16": (np.linspace(0, 1, 6, dtype=np.float16), torch.float32),
+    "int64": (np.arange(6), torch.int64),
+    "uint8": (np.arange(6, dtype=np.uint8), torch.uint8),
+    "uint16, as token files have": (np.arange(6, dtype=np.uint16), torch.int64),
+    "bool": (np.arange(6) > 3, torch.bool),
+    "big-endian": (np.arange(6, dtype=">f8"), torch.float32),
+    "reversed": (np.arange(6.0)[::-1], torch.float32),
+    "read-only": (read_only(np.arange(6.0)), torch.float32),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_follow_the_dtype_rules_of_tensors(kind):
+    array, expected = ARRAYS[kind]
+    both = as_examples((array, torch.arange(6)), dtype=torch.float32)
+    assert both.count == 6
+    for index in (None, torch.tensor([4, 1])):
+        first, second = both.take(index)
+        rows = np.arange(6) if index is None else index.numpy()
+        assert first.dtype == expected and second.dtype == torch.int64
+        np.testing.assert_allclose(first.numpy(), array[rows].astype(float), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((np.zeros((4, 2)), ["a", "b", "c", "d"]), r"data\[1\] must be a tensor or a NumPy array.*got list.*as_tensor"),
+        ((torch.zeros(4, 2), None), r"data\[1\] must be a tensor or a NumPy array.*got NoneType"),
+        ((np.zeros((4, 2)), np.array(["a", "b", "c", "d"])), r"data\[1\] must hold numbers.*dtype <U1.*astype"),
+        (np.array([{}, {}]), "data must hold numbers.*dtype object.*map-style"),
+        ([np.zeros((4, 2)), np.zeros(3)], "one row per example each; their lengths are 4, 3"),
+        ((np.zeros((4, 2)), np.array([0, 1, np.nan, 1])), r"data\[1\] must hold no NaN; 1 of 4"),
+        ((np.zeros((0, 2)), np.zeros(0)), r"data\[0\] must have at least one example"),
+    ],
+    ids=str,
+)
+def test_arrays_that_are_refused(rows, said):
+    with pytest.raises(og.OntogenyError, match=said):
+        as_examples(rows)
 
 
 def test_rows_with_tokens_labels_and_text():
@@ -319,5 +372,21 @@ def test_torchs_own_attention_is_sampled():
     assert np.isfinite(found.llc).all() and (found.chains_lost == 0).all()
     at_w_star = next_position(model.eval(), x).mean().item()
     np.testing.assert_allclose(draws["loss_at_center"].values, at_w_star, rtol=1e-9)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    assert fast_path  # the caller's switch, too, is as it was
+    assert torch.backends.mha.get_fastpath_enabled()  # the caller's switches, too, are as they were
+    assert torch.backends.cuda.flash_sdp_enabled()
+
+
+@pytest.mark.parametrize("mask", [None, nn.Transformer.generate_square_subsequent_mask(5)], ids=["open", "causal"])
+def test_torchs_own_encoder_layer_is_batched_over_chains(mask):
+    """Without dropout its attention would run on a fused kernel that vmap can only loop over."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+    x = torch.randn(12, 5, 4)
+
+    def reconstruction(model, batch):
+        return ((model(batch, src_mask=mask, is_causal=mask is not None) - batch) ** 2).mean(-1)
+
+    draws = og.sample(layer, x, reconstruction, **SHORT)
+    assert draws.attrs["mode"] == "vmap"
+    at_w_star = reconstruction(layer.eval(), x).mean().item()
+    np.testing.assert_allclose(draws["loss_at_center"].values, at_w_star, rtol=1e-5)

@@ -1,5 +1,6 @@
 """Chunks of work: the same bits from one worker and from two, whole chunks only, and on from where it was."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -61,17 +62,7 @@ def test_an_exception_in_a_worker_is_the_callers_and_ends_the_others(tmp_path):
     store = Store(tmp_path / "out", {"study": "test"})
     assert not store.has("0"), "the sleeping worker was waited for"
     sleeper = int((tmp_path / "asleep").read_text(encoding="utf-8"))
-    assert gone(sleeper)
-
-
-def gone(process):
-    for _ in range(500):
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.01)
-    return False
+    assert work.gone(sleeper)
 
 
 def test_a_worker_that_is_killed_is_reported_and_the_rest_can_follow(tmp_path, uninterrupted):
@@ -96,6 +87,44 @@ def test_a_killed_run_leaves_whole_chunks_and_goes_on_where_it_was(tmp_path, uni
     run_chunks(work.simulate, CHUNKS, store, text="working", workers=1)
     assert_equal(work.numbers(store), uninterrupted)
     assert (tmp_path / "store" / "chunks" / "1.zarr").stat().st_mtime_ns == done_before
+
+
+def test_control_c_never_reaches_workers_and_this_process_still(tmp_path):
+    """A worker that still imports has no handler yet and would print a traceback."""
+    store = run(tmp_path / "out", work.without_control_c, workers=2)
+    assert all(bool(store.load(str(number))["blocked"]) for number in range(6))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+TWO_SLEEPERS = """
+import sys
+import execution_work
+
+if __name__ == "__main__":
+    execution_work.interruptible(out=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_workers_end_with_their_parent(tmp_path, number):
+    """However it ends: a program of another's making has no handler for SIGTERM, and SIGKILL leaves no time."""
+    script, begun = tmp_path / "two_sleepers.py", [tmp_path / f"begun {i}" for i in range(2)]
+    script.write_text(TWO_SLEEPERS, encoding="utf-8")
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    running = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], env=path, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        while not all(file.exists() for file in begun):
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(number)
+        assert running.wait(60) == -number
+        assert all(work.gone(int(file.read_text(encoding="utf-8"))) for file in begun)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
 
 
 def test_what_is_there_is_not_done_again(tmp_path):

@@ -20,7 +20,7 @@ def well(curvature, w_star=0.0, weights=8, dtype=torch.float64):
 
 
 def measured(problem, *rest, **settings):
-    return og.estimate_llc(problem, *rest, **{"progress": False, "chains": 32, "seed": 1, **settings})
+    return og.estimate_llc(problem, *rest, **{"progress": False, "chains": 32, "seed": 1, "kernel": "sgld", **settings})
 
 
 # κ = nβh + γ = 200 and εκ = 0.1, a step bias of 2.5 %
@@ -118,7 +118,7 @@ def test_below_baseline():
 def sound_draws():
     """Draws without fault, with the variables that only minibatches bring."""
     draws = og.sample(well(1.0), **SOUND, chains=32, seed=1, progress=False)
-    return draws.assign(gradient_noise=0.0)
+    return draws.assign(heating=0.0)
 
 
 def faulty(draws, word):
@@ -133,7 +133,7 @@ def faulty(draws, word):
         "drifting": lambda: draws.assign(virial=0.8 * draws["virial"]),
         "step_bias": lambda: draws.assign(virial=1.3 * draws["virial"]),
         "capped": lambda: draws.assign(capped=(("chain", "draw"), capped)),
-        "minibatch_noise": lambda: draws.assign(gradient_noise=0.5),
+        "minibatch_noise": lambda: draws.assign(heating=1.0),
         "rounding": lambda: draws.assign(rounding=0.5),
         "target_not_met": lambda: draws,
     }[word]()

@@ -46,7 +46,12 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "diverged": ("the chain diverged", ""),
     "capped": ("drift capped", ""),
     "dim": ("number of sampled weights d", "weights"),
-    "gradient_noise": ("variance of the minibatch gradient, summed over weights", "loss²/weight²"),
+    "gap": ("L(w) - L(w*) on the first half of the minibatch less that on the second", "loss"),
+    "control": ("(∇L_B(w*) - ∇L(w*))·(w - w*), what the minibatch adds to first order", "loss"),
+    "heating": ("minibatch noise not compensated, in units of injected noise, summed over weights", "weights"),
+    "virial_expected": ("virial expected of the kernel on flat directions", "weights"),
+    "step_bias_bound": ("largest step bias that the curvature allows, relative to λ̂", "1"),
+    "warm_up": ("nβ(L_B(w) - L_B(w*)) during warm-up", "1"),
     "rounding": ("rounding error of a weight over the noise of a step", "1"),
 }
 

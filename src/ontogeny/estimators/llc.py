@@ -29,6 +29,12 @@ _NEEDED = (
 )
 
 
+def excess_loss(draws: xr.Dataset) -> xr.DataArray:
+    """L_B(w) - L_B(w*) of every draw, less what the minibatch adds to first order, where that was recorded; float64."""
+    paired = draws["loss"].astype(np.float64) - draws["loss_at_center"].astype(np.float64)
+    return paired - draws["control"].astype(np.float64) if "control" in draws else paired
+
+
 def _reduce(function: Callable[..., Any], values: xr.DataArray) -> xr.DataArray:
     """Apply a numpy function over the last two axes (chain, draw), in float64."""
     return xr.apply_ufunc(function, values.astype(np.float64), input_core_dims=[SAMPLE_DIMS])
@@ -49,11 +55,11 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
         in all, ``llc_se`` is NaN.
 
         The virial E[(w - w*)·∇U] is d for the exact posterior, whatever the loss. What it has above d is the kernel's
-        bias; half of that, less the part εγd/4 which belongs to γ alone, estimates the bias of λ̂ (exact to first
-        order in ε for quadratics). ``gradient_noise``, where measured, tells its minibatch part ε(nβ)²·G/4 from the
-        rest, G the variance of the minibatch gradient summed over weights. ``check_step_bias_bound`` is x/(1 - x), x =
-        ε(nβ·h_max + γ)/4: the bias if every direction were as steep as the steepest. ``ess`` counts chains as
-        independent, which they are not where they share minibatches; ``llc_se`` does not.
+        bias; half of that, less the part εγd/4 which belongs to γ alone with kernels of first order, estimates the bias
+        of λ̂ (exact to first order in ε for quadratics). ``heating``, where measured, is the part of it that is
+        minibatch noise. ``check_step_bias_bound`` is x/(1 - x), x = ε(nβ·h_max + γ)/4: the bias if every direction were
+        as steep as the steepest; x² for kernels of second order, 0 for those with a Metropolis test. ``ess`` counts
+        chains as independent, which they are not where they share minibatches; ``llc_se`` does not.
 
     Raises:
         OntogenyError: if ``draws`` lacks a dim or a variable.
@@ -62,7 +68,7 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
     """
     _check(draws)
     target_se = draws.attrs.get("target_se") if target_se is None else target_se
-    excess = draws["n_beta"] * (draws["loss"].astype(np.float64) - draws["loss_at_center"].astype(np.float64))
+    excess = draws["n_beta"] * excess_loss(draws)
     lost = draws["diverged"].sum("chain")
     whole = lost == 0
     llc = excess.mean(SAMPLE_DIMS, skipna=False).where(whole)
@@ -109,14 +115,10 @@ def _checks(
     dim = draws["dim"]
     virial = (draws["virial"].astype(np.float64)).mean(SAMPLE_DIMS, skipna=False).where(whole)
     virial_se = _reduce(standard_error, draws["virial"]).where(whole)
-    step_size = draws["step_size"]
-    heating = xr.zeros_like(llc)
-    if "gradient_noise" in draws:
-        heating = heating + step_size * draws["n_beta"] ** 2 * draws["gradient_noise"] / 4
-    excess = 0.5 * (virial - dim - step_size * draws["localization"] * dim / 4)
+    heating = draws.get("heating", xr.full_like(llc, np.nan))
+    excess = 0.5 * (virial - draws.get("virial_expected", dim))
     scale = np.maximum(np.abs(llc), llc_se)
-    step_bias = (excess - 0.5 * heating) / scale
-    quarter = step_size * (draws["n_beta"] * draws.get("h_max", np.nan) + draws["localization"]) / 4
+    step_bias = (excess - 0.5 * heating.fillna(0.0)) / scale
     target = np.abs(llc_se / llc) / target_se if target_se is not None else xr.full_like(llc, np.nan)
     rounding = draws.get("rounding", np.nan)
     return xr.Dataset(
@@ -127,7 +129,7 @@ def _checks(
             "check_virial_se": virial_se / dim,
             "check_step_bias": step_bias,
             "check_step_bias_se": 0.5 * virial_se / scale,
-            "check_step_bias_bound": (quarter / (1 - quarter)).where(quarter < 1, np.inf).broadcast_like(llc),
+            "check_step_bias_bound": draws.get("step_bias_bound", xr.full_like(llc, np.nan)).broadcast_like(llc),
             "check_minibatch_noise": 0.5 * heating / scale,
             "check_capped": draws["capped"].mean(SAMPLE_DIMS).where(whole),
             "check_rounding": xr.full_like(llc, 0.0) + rounding,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -49,11 +50,32 @@ def one_thread() -> None:
 
 
 def _worker(done: Any) -> None:
-    """Start a worker: one thread, a place to count what is done, and Ctrl-C left to the parent, which ends workers."""
+    """Start a worker: one thread, a place to count what is done, Ctrl-C left to the parent, no life without it."""
     global _count
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     one_thread()
     _count = done
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # returns however the parent ended, killed too
+        os._exit(1)
+
+
+@contextmanager
+def _without_control_c() -> Iterator[None]:
+    """Ctrl-C waits until the end of the block, and never reaches processes started inside, not while they import."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -124,8 +146,9 @@ def run_chunks(
         context = multiprocessing.get_context("spawn")
         done_by_all = context.Value("d", 0.0)
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker, initargs=(done_by_all,)) as pool:
-            waiting = {pool.submit(_commit_and_count, work, chunk, shelf) for chunk in left}
             try:
+                with _without_control_c():
+                    waiting = {pool.submit(_commit_and_count, work, chunk, shelf) for chunk in left}
                 while waiting:
                     done_now, waiting = wait(waiting, timeout=0.25, return_when=FIRST_COMPLETED)
                     for future in done_now:

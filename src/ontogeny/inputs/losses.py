@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.types import Batch, Params
@@ -160,13 +161,14 @@ def check_loss(loss: ModuleLoss, batch: Batch, batch_size: int) -> None:
 def undisturbed(model: nn.Module | None) -> Iterator[None]:
     """Evaluation mode inside, the caller's modes and global random state as they were outside.
 
-    Attention runs on its plain path: torch's fused one for evaluation can be neither batched nor differentiated twice.
+    Attention runs on its plain path: torch's fused ones, for evaluation and on processors, can be neither batched over
+    chains nor differentiated twice.
     """
     modes = {} if model is None else {module: module.training for module in model.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)
-        with torch.random.fork_rng(), torch.inference_mode(False):
+        with torch.random.fork_rng(), torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH):
             if model is not None:
                 model.eval()
             yield

@@ -6,23 +6,21 @@ minibatch, the virial (w - w*)·∇U and the squared distance; then drift, cap a
 
 from __future__ import annotations
 
-import itertools
-import shutil
-import sys
-import sysconfig
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ontogeny.core.rng import generator
 from ontogeny.core.trees import chain_sum, repeat_chains, spread, tree_map, unflatten
 from ontogeny.core.types import Batch, Loss, Params
+from ontogeny.sampling.compiled import CompiledStep
 from ontogeny.sampling.evaluation import Evaluation, Mode, evaluation
 from ontogeny.sampling.kernels import Kernel
+from ontogeny.sampling.kernels.signal import Signal
 from ontogeny.sampling.noise import NoiseStream
 from ontogeny.sampling.posterior import LocalPosterior
 
@@ -32,9 +30,33 @@ class Record(NamedTuple):
 
     loss: Tensor
     loss_at_center: Tensor
+    gap: Tensor
+    """L(w) - L(w*) on the first half of the minibatch less that on the second."""
+    control: Tensor
+    """(∇L_B(w*) - ∇L(w*))·(w - w*): what the minibatch adds to the loss to first order; its mean is 0."""
     virial: Tensor
     distance_squared: Tensor
+    noise_share: Tensor
+    """‖u‖², u the minibatch error of the move in units of the injected noise; 0 where it is not measured."""
     capped: Tensor
+
+
+class Constants(NamedTuple):
+    """What stays the same from step to step; by chain unless noted."""
+
+    centers: Params
+    """w* of every centre."""
+    center: Params
+    """w* of every chain's centre."""
+    masks: Params | None
+    n_beta: Tensor
+    localization: Tensor
+    step_size: Tensor
+    friction: Tensor
+    baseline: Tensor | None
+    """L(w*) by centre where every step sees the full batch; None: computed on each minibatch."""
+    gradient: Params | None
+    """∇L(w*) over all n examples by centre, for the control variate; None: without it."""
 
 
 @dataclass
@@ -44,14 +66,32 @@ class Chains:
     state: Any
     next_step: int
     evaluation: Evaluation
+    kernel: Kernel
     noise: NoiseStream
     advance_one: Callable[..., tuple[Any, Record]]
-    constants: tuple[Params, Params, Params | None, Tensor, Tensor, Tensor]
+    constants: Constants
+    last: Record | None = None
+    """What the chains' current draws recorded, which kernels with a Metropolis test repeat."""
 
     @property
     def params(self) -> Params:
         """Positions, with the chain axis where the evaluation has it."""
         return self.state.params
+
+    def snapshot(self) -> Chains:
+        """These chains as they are now; going on with them leaves the snapshot alone."""
+        return replace(self)
+
+    def go_back(self, snapshot: Chains) -> None:
+        """Return to where the chains were, with the step number, and so the random numbers, going on from here."""
+        self.state, self.last, self.constants = snapshot.state, snapshot.last, snapshot.constants
+
+    def set_step(self, step_size: Tensor | float, friction: Tensor | float) -> None:
+        """Go on with another step size and friction."""
+        like = self.constants.step_size
+        self.constants = self.constants._replace(
+            step_size=torch.zeros_like(like) + step_size, friction=torch.zeros_like(like) + friction
+        )
 
 
 def cap_drift(drift: Params, step_size: Tensor, dim: int, axis: int) -> tuple[Params, Tensor]:
@@ -74,67 +114,78 @@ def _step_function(
     how = evaluation(loss, mode)
     axis = how.axis
 
+    def of_chains(values: Params) -> Params:
+        return repeat_chains(values, chains_per_center, axis)
+
     def step(
-        state: Any,
-        batch: Batch,
-        xi: Tensor,
-        centers: Params,
-        center: Params,
-        masks: Params | None,
-        n_beta: Tensor,
-        localization: Tensor,
-        step_size: Tensor,
-    ) -> tuple[Any, Record]:
-        gradient, losses = how.gradients(state.params, batch)
-        baseline = how.losses(centers, batch).repeat_interleave(chains_per_center)
-        offset = tree_map(torch.sub, state.params, center)
-        drift = LocalPosterior.drift(gradient, offset, n_beta, localization, axis)
+        state: Any, parts: tuple[Batch, ...], xi: Tensor, coins: Tensor | None, last: Record | None, fixed: Constants,
+        adapting: bool,
+    ) -> tuple[Any, Record]:  # fmt: skip
+        gradients, losses = zip(*(how.gradients(state.params, part) for part in parts), strict=True)
+        offset = tree_map(torch.sub, state.params, fixed.center)
+        zero = torch.zeros_like(losses[0][0])
+        control = [zero]
+        if fixed.gradient is not None:
+            at_center, baselines = zip(*(how.gradients(fixed.centers, part) for part in parts), strict=True)
+            errors = [of_chains(tree_map(torch.sub, g, fixed.gradient)) for g in at_center]
+            gradients = tuple(tree_map(torch.sub, g, error) for g, error in zip(gradients, errors, strict=True))
+            control = [chain_sum(tree_map(torch.mul, error, offset), axis) for error in errors]
+        elif fixed.baseline is None:
+            baselines = tuple(how.losses(fixed.centers, part) for part in parts)
+        else:
+            baselines = (torch.stack([fixed.baseline, torch.zeros_like(fixed.baseline)]),)
+        baselines = tuple(value.repeat_interleave(chains_per_center, 1) for value in baselines)
+        if fixed.baseline is not None:  # the full batch adds nothing of its own, however it is cut in two
+            losses = (torch.stack([losses[0][0], zero]),)
+        gradient, drift_noise = _mean_and_noise(gradients, fixed.n_beta, fixed.masks, axis)
+        if len(parts) == 1:
+            loss_now, at_w_star, gap = losses[0][0], baselines[0][0], losses[0][1] - baselines[0][1]
+        else:
+            loss_now, at_w_star = (losses[0][0] + losses[1][0]) / 2, (baselines[0][0] + baselines[1][0]) / 2
+            gap = (losses[0][0] - baselines[0][0]) - (losses[1][0] - baselines[1][0])
+        drift = LocalPosterior.drift(gradient, offset, fixed.n_beta, fixed.localization, axis)
         noise = unflatten(xi, state.params, axis)
-        if masks is not None:
-            drift, noise = tree_map(torch.mul, drift, masks), tree_map(torch.mul, noise, masks)
+        if fixed.masks is not None:
+            drift, noise = tree_map(torch.mul, drift, fixed.masks), tree_map(torch.mul, noise, fixed.masks)
+            gradient = tree_map(torch.mul, gradient, fixed.masks)
         virial = -chain_sum(tree_map(torch.mul, offset, drift), axis)
         distance_squared = chain_sum(tree_map(torch.square, offset), axis)
-        drift, capped = cap_drift(drift, step_size, dim, axis)
-        state = kernel.step(state, drift, noise, step_size=step_size, axis=axis)
-        return state, Record(losses, baseline, virial, distance_squared, capped)
+        energy = fixed.n_beta * (loss_now - at_w_star) + 0.5 * fixed.localization * distance_squared
+        drift, capped = cap_drift(drift, fixed.step_size, dim, axis)
+        share = zero
+        if drift_noise is not None:
+            gain = kernel.gain(fixed.step_size, fixed.friction)
+            share = gain.square() * chain_sum(tree_map(torch.square, drift_noise), axis)
+        record = Record(loss_now, at_w_star, gap, torch.stack(control).mean(0), virial, distance_squared, share, capped)
+        if adapting and kernel.adapt is not None:
+            state = kernel.adapt(state, gradient, axis)
+        signal = Signal(drift, energy, coins, drift_noise)
+        state, accepted = kernel.step(
+            state, signal, noise, step_size=fixed.step_size, friction=fixed.friction, axis=axis
+        )
+        if accepted is not None and last is not None:
+            record = Record(*(torch.where(accepted, new, old) for new, old in zip(record, last, strict=True)))
+        return state, record
 
     return step
 
 
-class _CompiledStep:
-    """A step through ``torch.compile``; the plain one where that fails, and it says so."""
-
-    def __init__(self, step: Callable[..., tuple[Any, Record]]) -> None:
-        # the compiler keeps its programs by code object and gives up after eight; a copy of its own for every loss
-        step.__code__ = step.__code__.replace(co_name=f"step_{next(_COPIES)}")
-        self._plain, self._run, self._works = step, torch.compile(step, dynamic=False), False
-
-    def __call__(self, *tensors: Any) -> tuple[Any, Record]:
-        if self._works:
-            return self._run(*tensors)
-        try:
-            result = self._run(*tensors)
-        except Exception as error:  # the compiler's own, of many classes; an error of the loss comes again below
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            print(f"ontogeny: going on without torch.compile, with the same draws: {reason}", file=sys.stderr)
-            self._run, result = self._plain, self._plain(*tensors)
-        self._works = True
-        return result
-
-
-_COPIES = itertools.count()
+def _mean_and_noise(
+    gradients: Sequence[Params], n_beta: Tensor, masks: Params | None, axis: int
+) -> tuple[Params, Params | None]:
+    """The gradient of the whole minibatch; from its halves also one draw of the drift's error, nβ(g₁ - g₂)/2."""
+    if len(gradients) == 1:
+        return gradients[0], None
+    noise = tree_map(lambda a, b: 0.5 * spread(n_beta.to(a), a, axis) * (a - b), *gradients)
+    if masks is not None:
+        noise = tree_map(torch.mul, noise, masks)
+    return tree_map(lambda a, b: 0.5 * (a + b), *gradients), noise
 
 
 @lru_cache(maxsize=8)
-def _compiled_step(loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int) -> _CompiledStep:
+def _compiled_step(loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int) -> CompiledStep:
     """Kept, so that a loss is compiled once a process; plain steps are not, since they hold on to their model."""
-    return _CompiledStep(_step_function(loss, kernel, chains_per_center, mode, dim))
-
-
-def compiler_available() -> bool:
-    """Whether this machine has what ``torch.compile`` needs: a C++ compiler and Python's headers."""
-    headers = Path(sysconfig.get_paths()["include"], "Python.h")
-    return headers.exists() and any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+    return CompiledStep(_step_function(loss, kernel, chains_per_center, mode, dim))
 
 
 def start(
@@ -147,6 +198,9 @@ def start(
     seed: int,
     mode: Mode,
     compile: bool = False,
+    friction: Tensor | None = None,
+    baseline: Tensor | None = None,
+    gradient: Params | None = None,
 ) -> Chains:
     """Put ``chains`` chains on each centre's w*.
 
@@ -159,41 +213,65 @@ def start(
         seed: the seed of all streams.
         mode: how losses and gradients are evaluated.
         compile: hand the step to ``torch.compile``; same draws, results equal to rounding.
+        friction: of each centre, for kernels with momentum; by default 2√γ.
+        baseline: L(w*) of each centre, shape ``(G,)``, where every step sees the full batch.
+        gradient: ∇L(w*) over all examples with a leading axis of centres: the control variate.
     """
     how = evaluation(posterior.loss, mode)
     axis = how.axis
     make = _compiled_step if compile else _step_function
     advance_one = make(posterior.loss, kernel, chains, mode, posterior.dim)
-    centers = {
-        name: (value.movedim(0, -1) if axis == -1 else value).contiguous() for name, value in posterior.center.items()
-    }
-    masks = posterior.masks
+
+    def placed(values: Params) -> Params:
+        return {name: (value.movedim(0, -1) if axis == -1 else value).contiguous() for name, value in values.items()}
+
+    centers, masks = placed(posterior.center), posterior.masks
     if masks is not None:
         masks = {name: mask.unsqueeze(axis).to(centers[name].dtype) for name, mask in masks.items()}
     center = repeat_chains(centers, chains, axis)
     first = next(iter(center.values()))
+    if friction is None:
+        friction = 2.0 * posterior.localization.sqrt()
     per_chain = [
-        value.to(first).repeat_interleave(chains) for value in (posterior.n_beta, posterior.localization, step_size)
+        value.to(first).repeat_interleave(chains)
+        for value in (posterior.n_beta, posterior.localization, step_size, friction)
     ]
     noise_dim = sum(value.numel() for value in centers.values()) // posterior.centers
     names = [(label, chain) for label in labels for chain in range(chains)]
+    velocity = unflatten(_velocities(seed, names, noise_dim, first, axis), center, axis)
+    if masks is not None:
+        velocity = tree_map(torch.mul, velocity, masks)
     return Chains(
-        state=kernel.init({name: value.clone() for name, value in center.items()}),
+        state=kernel.init({name: value.clone() for name, value in center.items()}, velocity, axis),
         next_step=0,
         evaluation=how,
-        noise=NoiseStream(seed, names, noise_dim, axis, first.dtype, first.device),
+        kernel=kernel,
+        noise=NoiseStream(seed, names, noise_dim, axis, first.dtype, first.device, extra=kernel.coins),
         advance_one=advance_one,
-        constants=(centers, center, masks, per_chain[0], per_chain[1], per_chain[2]),
-    )
+        constants=Constants(
+            centers, center, masks, per_chain[0], per_chain[1], per_chain[2], per_chain[3],
+            None if baseline is None else baseline.to(first),
+            None if gradient is None else placed(gradient),
+        ),
+    )  # fmt: skip
 
 
-def advance(run: Chains, batch_at: Callable[[int], Batch], steps: int) -> Record:
-    """Take ``steps`` more steps; returns what was recorded, each of shape ``(steps, chains)``, float32 or float64."""
+def _velocities(seed: int, names: Sequence[object], dim: int, like: Tensor, axis: int) -> Tensor:
+    rows = torch.stack([torch.randn(dim, generator=generator(seed, "velocity", name)) for name in names])
+    return (rows.T if axis == -1 else rows).contiguous().to(like)
+
+
+def advance(run: Chains, parts_at: Callable[[int], tuple[Batch, ...]], steps: int, *, adapting: bool = False) -> Record:
+    """Take ``steps`` more steps; returns what was recorded, each of shape ``(steps, chains)``, float32 or float64.
+
+    ``parts_at(step)`` is the step's minibatch, as one part, or as two halves where its noise is to be compensated.
+    """
     kept: Record | None = None
     for i in range(steps):
+        noise, coins = run.noise.at(run.next_step)
         with torch.no_grad():
             state, record = run.advance_one(
-                run.state, batch_at(run.next_step), run.noise.at(run.next_step), *run.constants
+                run.state, parts_at(run.next_step), noise, coins, run.last, run.constants, adapting
             )
         if kept is None:
             kept = Record(
@@ -202,6 +280,7 @@ def advance(run: Chains, batch_at: Callable[[int], Batch], steps: int) -> Record
         for store, value in zip(kept, record, strict=True):
             store[i] = value
         run.state, run.next_step = state, run.next_step + 1
+        run.last = record if run.kernel.coins else None
     if kept is None:
         raise ValueError("steps must be positive")
     return kept

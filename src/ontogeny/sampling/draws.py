@@ -10,47 +10,71 @@ import xarray as xr
 from torch import Tensor
 
 from ontogeny.core.schema import describe
-from ontogeny.core.trees import chain_sum, tree_map
+from ontogeny.core.trees import chain_sum, repeat_chains, tree_map
 from ontogeny.core.types import Batch
 from ontogeny.sampling.chains import Chains, Record
 from ontogeny.sampling.posterior import LocalPosterior
 
+MOST_CAPPED = 0.01
 
-def diverged(record: Record, n_beta: Tensor, localization: Tensor, dim: int, burn_in: int) -> Tensor:
-    """Which chains are lost, shape ``(chains,)``; ``record`` covers the run from its first step.
+
+def diverged(record: Record, n_beta: Tensor | float, localization: Tensor | float, dim: int) -> Tensor:
+    """Which chains are lost, shape ``(chains,)``.
 
     A chain is lost if anything it recorded is not finite; if its energy nβ(L_B(w) - L_B(w*)) + (γ/2)‖w - w*‖², about
-    d/2 at stationarity, ever passes 100·(d + 10); or if more than 1 % of its steps after burn-in had to be capped: a
-    chain beyond its stability limit grows into finite nonsense before it grows to infinity.
+    d/2 at stationarity, ever passes 100·(d + 10); or if more than 1 % of its steps had to be capped: a chain beyond its
+    stability limit grows into finite nonsense before it grows to infinity. ``n_beta`` and ``localization`` by chain.
     """
     finite = record.loss.isfinite() & record.loss_at_center.isfinite() & record.virial.isfinite()
-    energy = n_beta * (record.loss - record.loss_at_center) + 0.5 * localization * record.distance_squared
+    excess = record.loss - record.loss_at_center - record.control
+    energy = n_beta * excess + 0.5 * localization * record.distance_squared
     too_high = (energy > 100.0 * (dim + 10)).any(0)
-    capped = record.capped[burn_in:].double().mean(0) > 0.01
-    return ~finite.all(0) | too_high | capped
+    return ~finite.all(0) | too_high | (record.capped.double().mean(0) > MOST_CAPPED)
 
 
 def label(
-    record: Record, posterior: LocalPosterior, step_size: Tensor, chains: int, burn_in: int, lost: Tensor
+    record: Record,
+    posterior: LocalPosterior,
+    run: Chains,
+    chains: int,
+    *,
+    lost: Tensor,
+    h_max: np.ndarray,
+    noise_share: np.ndarray | None = None,
 ) -> xr.Dataset:
-    """Draws after burn-in with dims ``(center, chain, draw)``, and the settings of each centre."""
+    """Draws with dims ``(center, chain, draw)``, and by centre the settings and what the checks compare with.
+
+    ``h_max`` in loss/weight²; ``noise_share``: minibatch noise that is not compensated, in units of the injected noise
+    and summed over weights; None: taken from the record of runs that compensate it.
+    """
     kept = {
-        name: value[burn_in:].T.reshape(posterior.centers, chains, -1).cpu().numpy()
-        for name, value in record._asdict().items()
+        name: value.T.reshape(posterior.centers, chains, -1).cpu().numpy() for name, value in record._asdict().items()
     }
+    share = kept.pop("noise_share")
+    step_size = run.constants.step_size[::chains].double().cpu()
+    kappa = posterior.n_beta.double().cpu() * torch.as_tensor(h_max) + posterior.localization.double().cpu()
+    quarter = step_size * kappa / 4.0
+    kernel, dim = run.kernel, posterior.dim
+    first_order = kernel.first_order
+    bound = torch.where(quarter < 1, quarter / (1 - quarter), torch.inf) if first_order else quarter.square()
+    expected = dim * (1.0 + (step_size * posterior.localization.double().cpu() / 4.0 if first_order else 0.0 * quarter))
+    # what is left where the noise was larger than all that is injected along it
+    heating = np.maximum(share - 1.0, 0.0).mean((1, 2)) if noise_share is None else noise_share
     settings = {
         "n_beta": posterior.n_beta,
         "localization": posterior.localization,
         "step_size": step_size,
         "rounding": rounding(posterior, step_size),
-        "dim": torch.full((posterior.centers,), posterior.dim),
+        "dim": torch.full((posterior.centers,), dim),
+        "virial_expected": expected,
+        "step_bias_bound": bound * (0.0 if kernel.coins else 1.0),
     }
     return describe(
         xr.Dataset(
             {name: (("center", "chain", "draw"), value) for name, value in kept.items()}
             | {"diverged": (("center", "chain"), lost.reshape(posterior.centers, chains).cpu().numpy())}
-            | {name: ("center", value.double().cpu().numpy()) for name, value in settings.items()},
-            attrs={"burn_in": burn_in},
+            | {name: ("center", value.double().cpu().numpy()) for name, value in settings.items()}
+            | {"h_max": ("center", h_max), "heating": ("center", heating)},
         )
     )
 
@@ -65,19 +89,29 @@ def rounding(posterior: LocalPosterior, step_size: Tensor) -> Tensor:
     return 0.5 * eps * (squares / weights).sqrt() / step_size.to(squares).sqrt()
 
 
-def gradient_noise(
+def noise_share(
     run: Chains, posterior: LocalPosterior, batch_pair: Callable[[int], tuple[Batch, Batch]], chains: int, pairs: int
 ) -> np.ndarray:
-    """Variance of the minibatch gradient, summed over weights: E‖g_B - g_B'‖²/2 at the chains' last positions.
+    """Minibatch noise of a move in units of the injected noise, summed over weights, at the chains' positions.
 
-    Two independent minibatches a pair, averaged over pairs and the chains of a centre; shape ``(centers,)``.
+    gain²·(nβ)²·E‖g_B - g_B'‖²/2 with two independent minibatches a pair, each less its control variate where the run
+    has one; averaged over pairs and the chains of a centre. Shape ``(centers,)``.
     """
-    axis, total = run.evaluation.axis, torch.zeros(())
-    masks = posterior.masks
+    axis, total, fixed = run.evaluation.axis, torch.zeros(()), run.constants
+
+    def gradient(batch: Batch) -> dict[str, Tensor]:
+        found = run.evaluation.gradients(run.params, batch)[0]
+        if fixed.gradient is None:
+            return found
+        at_center = run.evaluation.gradients(fixed.centers, batch)[0]
+        return tree_map(torch.sub, found, repeat_chains(at_center, chains, axis))
+
     for number in range(pairs):
-        first, second = (run.evaluation.gradients(run.params, batch)[0] for batch in batch_pair(number))
+        first, second = (gradient(batch) for batch in batch_pair(number))
         difference = tree_map(torch.sub, first, second)
-        if masks is not None:
-            difference = {name: value * masks[name].unsqueeze(axis) for name, value in difference.items()}
+        if fixed.masks is not None:
+            difference = tree_map(torch.mul, difference, fixed.masks)
         total = total + 0.5 * chain_sum(tree_map(torch.square, difference), axis).detach().cpu().double()
-    return (total / pairs).reshape(posterior.centers, chains).mean(1).numpy()
+    gain = run.kernel.gain(fixed.step_size.double(), fixed.friction.double()).cpu()
+    share = (gain * fixed.n_beta.double().cpu()).square() * total / pairs
+    return share.reshape(posterior.centers, chains).mean(1).numpy()

@@ -11,9 +11,11 @@ import xarray as xr
 from torch import Tensor, nn
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.progress import progress_bar
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.inputs.components import by_name
 from ontogeny.inputs.losses import Potential, undisturbed
+from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.run import Run
 from ontogeny.sampling.settings import Settings
 
@@ -38,6 +40,7 @@ def sample(
     seed: int = 0,
     device: str | None = None,
     progress: bool = True,
+    calibration: Calibration | None = None,
 ) -> xr.Dataset:
     """Draws from the local posterior π(w) ∝ exp(-nβ·L(w) - γ/2·‖w - w*‖²) around the model's weights w*.
 
@@ -56,7 +59,7 @@ def sample(
         n_beta, localization, step_size, batch_size, chains, draws, burn_in, target_se, max_draws, kernel, seed, device
     )
     with undisturbed(model if isinstance(model, nn.Module) else None):
-        runs = _runs(model, data, loss_fn, components, settings)
+        runs = _runs(model, data, loss_fn, components, settings, calibration)
         for run in runs.values():
             run.until_done(progress)
         longest = max(run.draws for run in runs.values())
@@ -83,6 +86,7 @@ def estimate_llc(
     seed: int = 0,
     device: str | None = None,
     progress: bool = True,
+    calibration: Calibration | None = None,
 ) -> xr.Dataset:
     """Local learning coefficient λ̂(nβ, γ) = nβ·(E_π[L(w)] - L(w*)) with its standard error, tests and status.
 
@@ -109,6 +113,7 @@ def estimate_llc(
         seed: of all random streams; the global random state is neither read nor changed.
         device: where to sample; None: where the model is.
         progress: show a progress bar on a terminal.
+        calibration: what :func:`calibrate` returned, in place of the numbers above that it holds.
 
     Returns:
         A Dataset: ``llc`` and ``llc_se`` (dimensionless; the error of λ̂(nβ, γ) for these n examples), ``r_hat``,
@@ -132,16 +137,73 @@ def estimate_llc(
     )
     with undisturbed(model if isinstance(model, nn.Module) else None):
         results = {}
-        for key, run in _runs(model, data, loss_fn, components, settings).items():
+        for key, run in _runs(model, data, loss_fn, components, settings, calibration).items():
             run.until_done(progress)
             results[key] = llc_from_draws(run.result(), run.target_se)
         return _combine(results)
 
 
+def calibrate(
+    model: nn.Module | Potential,
+    data: Any = None,
+    loss_fn: LossFunction | None = None,
+    components: Any = None,
+    n_beta: float | None = None,
+    localization: float | None = None,
+    step_size: float | None = None,
+    batch_size: int | None = None,
+    chains: int | None = None,
+    burn_in: int | None = None,
+    kernel: str | None = None,
+    max_draws: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+) -> Calibration:
+    """Find (nβ, γ), step size, friction, burn-in and chains once, for many estimates that are to be made alike.
+
+    The arguments are those of :func:`estimate_llc`, which finds the same numbers where no calibration is passed. With
+    several components or data sets one calibration serves all: the smallest nβ, the largest γ, the smallest step and
+    the longest burn-in.
+
+    Returns:
+        A :class:`Calibration`, to be passed as ``calibration=`` and stored with the results.
+
+    Raises:
+        OntogenyError: one sentence on the argument at fault.
+    """
+    settings = Settings(
+        n_beta, localization, step_size, batch_size, chains, None, burn_in, None, max_draws, kernel, seed, device
+    )
+    with undisturbed(model if isinstance(model, nn.Module) else None):
+        found = []
+        for run in _runs(model, data, loss_fn, components, settings, None).values():
+            with progress_bar("calibrating", run.most_steps, progress) as tick:
+                found.append(run.warm_up(tick))
+    return replace(
+        min(found, key=lambda one: one.step_size),
+        friction=max(one.friction for one in found),
+        burn_in=max(one.burn_in for one in found),
+        batch_size=min(one.batch_size for one in found),
+        chains=min(one.chains for one in found),
+        compensate=any(one.compensate for one in found),
+        h_max=max(one.h_max for one in found),
+        settled=all(one.settled for one in found),
+        gradient_evaluations=sum(one.gradient_evaluations for one in found),
+    )
+
+
 def _runs(
-    model: nn.Module | Potential, data: Any, loss_fn: LossFunction | None, components: Any, settings: Settings
+    model: nn.Module | Potential,
+    data: Any,
+    loss_fn: LossFunction | None,
+    components: Any,
+    settings: Settings,
+    calibration: Calibration | None,
 ) -> dict[tuple[str | None, str | None], Run]:
     """One run for every (component, data set), inputs checked; a name is None where only one was given."""
+    if calibration is not None:
+        settings = _under(calibration, settings)
     datasets: dict[Any, Any] = {None: data}
     if type(data) is dict:
         datasets = data
@@ -153,7 +215,9 @@ def _runs(
 
     def prepare(chosen: Settings) -> dict[tuple[str | None, str | None], Run]:
         return {
-            (component, dataset): Run.prepare(model, values, loss_fn, selection, chosen, (component, dataset))
+            (component, dataset): Run.prepare(
+                model, values, loss_fn, selection, chosen, (component, dataset), calibration
+            )
             for component, selection in selections.items()
             for dataset, values in datasets.items()
         }
@@ -166,6 +230,27 @@ def _runs(
     n_beta = min(n_beta for n_beta, _ in measured_at)
     localization = max(gamma * (1.0 if settings.localization else n_beta / own) for own, gamma in measured_at)
     return prepare(replace(settings, n_beta=n_beta, localization=localization))
+
+
+def _under(calibration: Calibration, settings: Settings) -> Settings:
+    """The settings with the calibration's numbers, which may not be given a second time."""
+    if not isinstance(calibration, Calibration):
+        raise OntogenyError(
+            f"calibration must be what og.calibrate returned, an og.Calibration; got {type(calibration).__name__}."
+        )
+    frozen = {name: getattr(calibration, name) for name in FROZEN}
+    for name, value in frozen.items():
+        came = getattr(settings, name)
+        if came is not None and came != value:
+            raise OntogenyError(
+                f"{name} = {came} contradicts the calibration, which has {value}; leave {name} out, or use "
+                f"dataclasses.replace(calibration, {name}=...)."
+            )
+    most = calibration.max_draws if settings.max_draws is None else settings.max_draws
+    return replace(settings, **frozen, max_draws=most)
+
+
+FROZEN = ("kernel", "n_beta", "localization", "step_size", "batch_size", "chains", "burn_in")
 
 
 def _combine(results: dict[tuple[str | None, str | None], xr.Dataset]) -> xr.Dataset:

@@ -22,8 +22,10 @@ class Evaluation:
     """Mean loss and gradient of every chain.
 
     ``axis`` is where the chain axis of the parameters lies: last for ``stacked`` (chains innermost in memory), first
-    otherwise. ``losses(params, batch) -> (chains,)``; ``gradients(params, batch) -> (gradients, (chains,))``.
-    All three modes compute the same numbers to rounding.
+    otherwise. ``losses(params, batch) -> (2, chains)``: the mean over the batch, and the mean over its first half less
+    that over its second, which tells how much of the first is the batch's doing.
+    ``gradients(params, batch) -> (gradients of the mean, (2, chains))``. All three modes compute the same numbers to
+    rounding.
     """
 
     mode: Mode
@@ -32,13 +34,22 @@ class Evaluation:
     gradients: Callable[[Params, Batch], tuple[Params, Tensor]]
 
 
+def mean_and_gap(per_example: Tensor) -> Tensor:
+    """Mean over the leading axis, and first half less second half; shape ``(batch, ...) -> (2, ...)``."""
+    half = per_example.shape[0] // 2
+    mean = per_example.mean(0)
+    if not half:
+        return torch.stack([mean, torch.zeros_like(mean)])
+    return torch.stack([mean, per_example[:half].mean(0) - per_example[half : 2 * half].mean(0)])
+
+
 def _stacked(loss: StackedLoss) -> Evaluation:
     def losses(params: Params, batch: Batch) -> Tensor:
-        return loss.stacked(params, batch).mean(0)
+        return mean_and_gap(loss.stacked(params, batch))
 
     def total(params: Params, batch: Batch) -> tuple[Tensor, Tensor]:
         per_chain = losses(params, batch)
-        return per_chain.sum(), per_chain  # chains do not interact, so the sum's gradient is every chain's own
+        return per_chain[0].sum(), per_chain  # chains do not interact, so the sum's gradient is every chain's own
 
     def gradients(params: Params, batch: Batch) -> tuple[Params, Tensor]:
         gradient, (_, per_chain) = grad_and_value(total, has_aux=True)(params, batch)
@@ -47,46 +58,40 @@ def _stacked(loss: StackedLoss) -> Evaluation:
     return Evaluation("stacked", -1, losses, gradients)
 
 
-def _mean(loss: Loss) -> Callable[[Params, Batch], Tensor]:
-    def mean(params: Params, batch: Batch) -> Tensor:
-        return loss(params, batch).mean()
-
-    return mean
-
-
 def _vmapped(loss: Loss) -> Evaluation:
-    mean = _mean(loss)
+    def alone(params: Params, batch: Batch) -> tuple[Tensor, Tensor]:
+        found = mean_and_gap(loss(params, batch))
+        return found[0], found
 
     def losses(params: Params, batch: Batch) -> Tensor:
-        return vmap(lambda p: mean(p, batch))(params)
+        return vmap(lambda p: mean_and_gap(loss(p, batch)), out_dims=1)(params)
 
     def gradients(params: Params, batch: Batch) -> tuple[Params, Tensor]:
-        return vmap(lambda p: grad_and_value(mean)(p, batch))(params)
+        gradient, (_, found) = vmap(lambda p: grad_and_value(alone, has_aux=True)(p, batch))(params)
+        return gradient, found.T
 
     return Evaluation("vmap", 0, losses, gradients)
 
 
 def _serial(loss: Loss) -> Evaluation:
-    mean = _mean(loss)
-
     def chains(params: Params) -> list[Params]:
         count = next(iter(params.values())).shape[0]
         return [{name: value[i] for name, value in params.items()} for i in range(count)]
 
     def losses(params: Params, batch: Batch) -> Tensor:
         with torch.no_grad():
-            return torch.stack([mean(p, batch) for p in chains(params)])
+            return torch.stack([mean_and_gap(loss(p, batch)) for p in chains(params)], 1)
 
     def gradients(params: Params, batch: Batch) -> tuple[Params, Tensor]:
         per_chain, values = [], []
         for position in chains(params):
             leaves = {name: value.detach().requires_grad_() for name, value in position.items()}
             with torch.enable_grad():
-                value = mean(leaves, batch)
-                found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
+                value = mean_and_gap(loss(leaves, batch))
+                found = torch.autograd.grad(value[0], list(leaves.values()), allow_unused=True, materialize_grads=True)
             per_chain.append(dict(zip(leaves, found, strict=True)))
             values.append(value.detach())
-        return tree_map(lambda *g: torch.stack(g), *per_chain), torch.stack(values)
+        return tree_map(lambda *g: torch.stack(g), *per_chain), torch.stack(values, 1)
 
     return Evaluation("serial", 0, losses, gradients)
 

@@ -20,25 +20,33 @@ def block_length(dim: int) -> int:
 
 
 class NoiseStream:
-    """Standard normals for many chains, step after step.
+    """Standard normals for many chains, step after step, and ``extra`` uniform numbers in (0, 1) beside them.
 
-    ``at(step)`` has shape ``(weights, chains)`` for chain axis -1 and ``(chains, weights)`` for axis 0.
+    ``at(step)`` gives the normals, of shape ``(weights, chains)`` for chain axis -1 and ``(chains, weights)`` for axis
+    0, and the uniform numbers, of shape ``(extra, chains)``, or None.
     """
 
     def __init__(
-        self, seed: int, labels: Sequence[object], dim: int, axis: int, dtype: torch.dtype, device: torch.device
+        self,
+        seed: int,
+        labels: Sequence[object],
+        dim: int,
+        axis: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        extra: int = 0,
     ) -> None:
-        self._seed, self._labels, self._dim, self._axis = seed, list(labels), dim, axis
+        self._seed, self._labels, self._dim, self._axis, self._extra = seed, list(labels), dim, axis, extra
         self._dtype, self._device = dtype, device
         self._length = block_length(dim)
-        self._number, self._block = -1, torch.empty(0)
+        self._number, self._block, self._coins = -1, torch.empty(0), torch.empty(0)
 
-    def at(self, step: int) -> Tensor:
-        """The normals of this step, for all chains."""
+    def at(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """The normals and the uniform numbers of this step, for all chains."""
         number, offset = divmod(step, self._length)
         if number != self._number:
-            self._number, self._block = number, self._draw(number)
-        return self._block[offset]
+            self._number, self._block, self._coins = number, self._draw(number), self._toss(number)
+        return self._block[offset], self._coins[offset] if self._extra else None
 
     def _draw(self, number: int) -> Tensor:
         count = self._length * self._dim
@@ -48,6 +56,14 @@ class NoiseStream:
         rows = rows.reshape(len(self._labels), self._length, self._dim)
         order = (1, 2, 0) if self._axis == -1 else (1, 0, 2)
         return rows.permute(order).contiguous().to(self._device)
+
+    def _toss(self, number: int) -> Tensor:
+        shape = (self._length, self._extra)
+        columns = [
+            torch.rand(shape, generator=generator(self._seed, "coins", label, number), dtype=torch.float64)
+            for label in (self._labels if self._extra else ())
+        ]
+        return torch.stack(columns, -1).to(self._device) if columns else torch.empty(0)
 
 
 class MinibatchStream:

@@ -3,60 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
-from ontogeny.core.rng import generator
-from ontogeny.core.types import Params
 from ontogeny.core.version import __version__
-from ontogeny.estimators.llc import llc_from_draws
-from ontogeny.inputs.datasets import Examples, check_batch_size
-from ontogeny.inputs.losses import ModuleLoss, Potential, check_loss
-from ontogeny.sampling.calibrate import SMALL_MODEL, calibrate, default_max_draws, default_n_beta, largest_curvature
-from ontogeny.sampling.chains import Chains, Record, advance, compiler_available, start
-from ontogeny.sampling.draws import diverged, gradient_noise, label
-from ontogeny.sampling.evaluation import choose_mode
-from ontogeny.sampling.kernels import get_kernel
-from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
-from ontogeny.sampling.posterior import LocalPosterior
+from ontogeny.estimators.uncertainty import autocorrelation_time, standard_error
+from ontogeny.inputs.losses import Potential
+from ontogeny.sampling.calibration import Calibration
+from ontogeny.sampling.chains import Record, advance
+from ontogeny.sampling.draws import diverged, label, noise_share
+from ontogeny.sampling.preparation import Prepared, prepare
 from ontogeny.sampling.problem import build
-from ontogeny.sampling.settings import DEFAULT_KERNEL, Settings
+from ontogeny.sampling.settings import Settings
+from ontogeny.sampling.warm_up import WarmUp
 
-FIRST_DRAWS = 1000
+FIRST_DRAWS = 500
 TARGET_SE = 0.02
-CHAINS_SMALL, CHAINS_LARGE = 16, 4
-"""A step of few weights costs the same for 16 chains as for 4."""
-DEFAULT_BATCH = 256
-CURVATURE_EXAMPLES = 1024
-MOST_BATCHES = 16
+WARM_UP_SHARE = 1 / 3
+"""The most that warm-up may take of the gradient evaluations allowed."""
+ENOUGH_TIMES = 30
+"""Draws a chain, in autocorrelation times, from which on R̂ of mixed chains is below 1.05."""
 NOISE_PAIRS = 16
-COMPILE_FROM = 20_000
-"""Steps of a small model from which compiling (about 5 s) pays."""
+WORTH_COMPENSATING = 0.004
+"""Minibatch heating, relative to 2λ̂, from which on a step takes its minibatch in two halves."""
 
 
 class Run:
     """The chains of one (component, data set); ``extend`` takes more draws, ``result`` labels those taken so far."""
 
-    def __init__(
-        self,
-        posterior: LocalPosterior,
-        chains: Chains,
-        batch_at: Callable[[int], Any],
-        batch_pair: Callable[[int], tuple[Any, Any]] | None,
-        curvature: Callable[[Params], float],
-        step_size: Tensor,
-        plan: dict[str, Any],
-    ) -> None:
-        self._posterior, self._chains, self._batch_at, self._batch_pair = posterior, chains, batch_at, batch_pair
-        self._curvature, self._step_size, self._plan = curvature, step_size, plan
+    def __init__(self, prepared: Prepared, settings: Settings, calibration: Calibration | None) -> None:
+        self._prepared, self._settings, self._given = prepared, settings, calibration
+        self._chains = prepared.chains
         self._records: list[Record] = []
-        self.target_se: float | None = plan["target_se"]
+        self._warm_up: WarmUp | None = None
+        self._compensate = prepared.halves_at is not None and (calibration is None or calibration.compensate)
+        self.selection = "all"
+        self.target_se = settings.target_se or (TARGET_SE if settings.draws is None else None)
 
     @classmethod
     def prepare(
@@ -67,150 +56,196 @@ class Run:
         selection: Any,
         settings: Settings,
         name: tuple[str | None, str | None],
+        calibration: Calibration | None = None,
     ) -> Run:
         """Check every input, choose what was left out, and put the chains on w*."""
         problem = build(model, data, loss_fn, selection, settings.n_beta, settings.device)
-        loss, examples = problem.loss, problem.examples
-        if isinstance(loss, Potential) and settings.batch_size is not None:
+        if isinstance(problem.loss, Potential) and settings.batch_size is not None and calibration is None:
             raise OntogenyError("batch_size has no meaning for a Potential, which has no data; leave it out.")
-        batch_size = settings.batch_size or min(DEFAULT_BATCH, examples.count)
-        check_batch_size(batch_size, examples.count)
-        if isinstance(loss, ModuleLoss):
-            check_loss(loss, examples.head(batch_size), batch_size)
-        small = problem.dim < SMALL_MODEL
-        count = settings.chains or (CHAINS_SMALL if small else CHAINS_LARGE)
-        max_draws = settings.max_draws or default_max_draws(problem.dim)
-        stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
-        mode = choose_mode(loss, stack, examples.head(min(batch_size, CURVATURE_EXAMPLES)))
-        curvature_batches = _curvature_batches(examples, batch_size, settings.seed)
-        found = calibrate(
-            loss,
-            problem.center,
-            curvature_batches,
-            mode=mode,
-            masks=problem.masks,
-            n_beta=settings.n_beta or default_n_beta(examples.count),
-            localization=settings.localization,
-            step_size=settings.step_size,
-            burn_in=settings.burn_in,
-            max_steps=max_draws // count,
-            seed=settings.seed,
-        )
-        posterior = LocalPosterior(
-            loss,
-            stack,
-            torch.tensor([found.n_beta], dtype=torch.float64),
-            torch.tensor([found.localization], dtype=torch.float64),
-            problem.masks,
-        )
-        step_size = torch.tensor([found.step_size], dtype=torch.float64)
-        kernel = DEFAULT_KERNEL if settings.kernel is None else settings.kernel
-        planned = found.burn_in + (settings.draws or FIRST_DRAWS)
-        compiled = mode != "serial" and planned >= COMPILE_FROM and small and compiler_available()
-        chains = start(
-            posterior,
-            get_kernel(kernel),
-            step_size=step_size,
-            chains=count,
-            labels=[name],
-            seed=settings.seed,
-            mode=mode,
-            compile=compiled,
-        )
-        stream = MinibatchStream(settings.seed, examples.count, batch_size)
-        plan = asdict(settings) | asdict(found)
-        plan |= {
-            "components": "all" if selection is None else selection if isinstance(selection, str) else repr(name[0]),
-            "batch_size": batch_size,
-            "chains": count,
-            "kernel": kernel,
-            "max_draws": max_draws,
-            "target_se": settings.target_se or (TARGET_SE if settings.draws is None else None),
-            "examples": examples.count,
-            "mode": mode,
-            "compiled": compiled,
-        }
-        full = batch_size >= examples.count
-
-        def pair(number: int) -> tuple[Any, Any]:
-            first, second = minibatch_pair(settings.seed, examples.count, batch_size, number)
-            return examples.take(first), examples.take(second)
-
-        return cls(
-            posterior,
-            chains,
-            lambda step: examples.take(stream.at(step)),
-            None if full else pair,
-            lambda position: largest_curvature(loss, position, curvature_batches, problem.masks, settings.seed),
-            step_size,
-            plan,
-        )
+        prepared = prepare(problem, settings, name)
+        run = cls(prepared, settings, calibration)
+        run.selection = "all" if selection is None else selection if isinstance(selection, str) else repr(name[0])
+        return run
 
     @property
     def measured_at(self) -> tuple[float, float]:
         """(nβ, γ), given or chosen: what is measured."""
-        return float(self._plan["n_beta"]), float(self._plan["localization"])
+        return self._prepared.n_beta, self._prepared.localization
+
+    @property
+    def most_steps(self) -> int:
+        """Steps a chain that the bound on gradient evaluations allows."""
+        return self._prepared.most_steps
 
     @property
     def draws(self) -> int:
         """Draws a chain taken so far, burn-in not counted."""
-        return max(self._chains.next_step - int(self._plan["burn_in"]), 0)
+        return sum(len(record.loss) for record in self._records)
+
+    def warm_up(self, tick: Callable[[int], None] = lambda steps: None) -> Calibration:
+        """Take the chains from w* to where draws count; returns what was found on the way."""
+        prepared, settings, given = self._prepared, self._settings, self._given
+        run_steps = prepared.most_steps
+        if settings.draws is not None:
+            run_steps = max(run_steps, settings.draws)
+        fixed = settings.burn_in if given is None else given.burn_in
+        self._warm_up = WarmUp(
+            self._chains,
+            self._parts_at,
+            prepared.steepest,
+            prepared.n_beta * prepared.h_max + prepared.localization,
+            prepared.dim,
+            max(int(run_steps * WARM_UP_SHARE), 1) if fixed is None else fixed,
+            run_steps,
+            step_size=prepared.step_size if given is None else given.step_size,
+            friction_given=None if given is None else given.friction,
+            fixed=fixed is not None,
+            tick=tick,
+        )
+        self._warm_up.run()
+        if given is None:
+            worth = WORTH_COMPENSATING * max(self._warm_up.llc, 1e-3) if np.isfinite(self._warm_up.llc) else 0.0
+            self._compensate = self._compensate and self._warm_up.share > worth
+        return self.calibration
+
+    @property
+    def calibration(self) -> Calibration:
+        """What is sampled and how, once warmed up."""
+        assert self._warm_up is not None
+        prepared, warm = self._prepared, self._warm_up
+        return Calibration(
+            kernel=prepared.kernel.name,
+            n_beta=prepared.n_beta,
+            localization=prepared.localization,
+            step_size=warm.epsilon,
+            friction=warm.friction if prepared.kernel.momentum else float("inf"),
+            burn_in=warm.taken,
+            batch_size=prepared.batch_size,
+            chains=prepared.count,
+            max_draws=prepared.max_draws,
+            compensate=self._compensate,
+            h_max=prepared.h_max,
+            settled=warm.settled,
+            gradient_evaluations=self._spent,
+        )
+
+    @property
+    def _spent(self) -> int:
+        """Gradient evaluations so far: chains, their control variate, and Hessian-vector products, two each."""
+        prepared = self._prepared
+        return int(self._chains.next_step * prepared.cost_of_a_step) + prepared.spent
+
+    def _parts_at(self, step: int) -> tuple[Any, ...]:
+        if self._compensate and self._prepared.halves_at is not None:
+            return self._prepared.halves_at(step)
+        return self._prepared.whole_at(step)
 
     def extend(self, draws: int, tick: Callable[[int], None] = lambda steps: None) -> None:
-        """Take so many more draws a chain, burn-in first where it was not taken yet, in pieces so that a bar moves."""
-        last = max(self._chains.next_step, self._plan["burn_in"]) + draws
-        piece = max((last - self._chains.next_step) // 100, 1)
-        while self._chains.next_step < last:
-            now = min(piece, last - self._chains.next_step)
-            self._records.append(advance(self._chains, self._batch_at, now))
+        """Take so many more draws a chain, in pieces so that a bar moves."""
+        if self._warm_up is None:
+            self.warm_up(tick)
+        piece, left = max(draws // 100, 1), draws
+        while left:
+            now = min(piece, left)
+            self._records.append(advance(self._chains, self._parts_at, now))
+            left -= now
             tick(self._chains.next_step)
 
     def until_done(self, progress: bool) -> None:
         """Take the draws asked for, or go on until the target or the bound on gradient evaluations is met."""
-        wanted, burn_in = self._plan["draws"], self._plan["burn_in"]
-        most = wanted or max(self._plan["max_draws"] // self._plan["chains"] - burn_in, 1)
-        with progress_bar("sampling", burn_in + most, progress) as tick:
-            self.extend(wanted or min(FIRST_DRAWS, most), tick)
-            while wanted is None and self.draws < most and not self._target_met():
-                self.extend(min(self.draws, most - self.draws), tick)
+        prepared, wanted = self._prepared, self._settings.draws
+        planned = prepared.most_steps if wanted is None else wanted + (self._settings.burn_in or 0)
+        title = f"sampling, at most {prepared.max_draws if wanted is None else planned * prepared.count:,} gradients"
+        with progress_bar(title, planned, progress) as tick:
+            self.warm_up(tick)
+            if wanted is not None:
+                self.extend(wanted, tick)
+                return
+            self.extend(min(FIRST_DRAWS, self._left()), tick)
+            while True:
+                if self._outgrown():
+                    self._start_again()
+                    self.extend(min(FIRST_DRAWS, self._left()), tick)
+                    continue
+                more = self._draws_wanted()
+                if more <= 0 or self._left() <= 0:
+                    return
+                self.extend(min(more, self._left()), tick)
 
-    def _target_met(self) -> bool:
-        found = llc_from_draws(self._labelled())
-        return bool(found["chains_lost"] > 0) or bool(found["llc_se"] <= (self.target_se or 0) * abs(found["llc"]))
+    def _left(self) -> int:
+        """Steps that the bound on gradient evaluations still allows, at least one draw in all."""
+        allowed = int((self._prepared.max_draws - self._spent) / self._prepared.cost_of_a_step)
+        return max(allowed, 0) if self.draws else max(allowed, 1)
 
-    def _labelled(self) -> xr.Dataset:
-        record = Record(*(torch.cat(parts) for parts in zip(*self._records, strict=True)))
-        self._records = [record]
-        posterior, burn_in = self._posterior, self._plan["burn_in"]
-        lost = diverged(record, posterior.n_beta, posterior.localization, posterior.dim, burn_in)
-        return label(record, posterior, self._step_size, self._plan["chains"], burn_in, lost).isel(center=0)
+    def _draws_wanted(self) -> int:
+        """Draws a chain still missing for the target and for R̂, at most as many again as there are."""
+        record = self._collected()
+        excess = self._prepared.n_beta * (record.loss - record.loss_at_center - record.control).double()
+        if bool(self._lost(record).any()):
+            return 0
+        values = excess.T.cpu().numpy()
+        error, mean = float(standard_error(values)), abs(float(values.mean()))
+        target = (self.target_se or 0.0) * mean
+        if target == 0.0:  # nothing moved, or nothing but zero was asked for: more draws would not tell more
+            return 0
+        times = autocorrelation_time(values[:: max(len(values) // 8, 1)]).mean()
+        needed = max(self.draws * (error / target) ** 2, ENOUGH_TIMES * float(times))
+        missing = needed - self.draws
+        return 0 if missing <= 0 else int(min(max(1.1 * missing, 0.1 * self.draws), self.draws)) + 1
+
+    def _outgrown(self) -> bool:
+        """Whether the chains have come to where the step is too large, so that their draws cannot count."""
+        if self._given is not None or self._settings.step_size is not None or self._left() < 2 * self.draws:
+            return False
+        assert self._warm_up is not None
+        found = self._prepared.steepest(self._chains)
+        record = self._collected()
+        return found > 2.0 * self._warm_up.steepest or float(record.capped.double().mean()) > 1e-3
+
+    def _start_again(self) -> None:
+        """Count the draws so far as burn-in and go on with a step that fits."""
+        assert self._warm_up is not None
+        self._warm_up.step_down(self._prepared.steepest(self._chains), self.draws)
+        self._records = []
+
+    def _collected(self) -> Record:
+        self._records = [Record(*(torch.cat(parts) for parts in zip(*self._records, strict=True)))]
+        return self._records[0]
+
+    def _lost(self, record: Record) -> torch.Tensor:
+        assert self._warm_up is not None
+        prepared = self._prepared
+        return diverged(record, prepared.n_beta, prepared.localization, prepared.dim) | self._warm_up.lost
 
     def result(self) -> xr.Dataset:
         """The draws taken so far, with every setting in ``attrs``."""
-        out = self._labelled()
-        out["h_max"] = self._steepest()
-        if self._batch_pair is not None:
-            out["gradient_noise"] = gradient_noise(
-                self._chains, self._posterior, self._batch_pair, self._plan["chains"], NOISE_PAIRS
-            )[0]
-        settings = {key: value for key, value in self._plan.items() if value is not None and key != "h_max"}
-        out.attrs |= settings | {"draws": self.draws, "ontogeny_version": __version__}
+        prepared, warm, record = self._prepared, self._warm_up, self._collected()
+        assert warm is not None
+        prepared.steepest(self._chains)  # h_max takes part in it
+        share = np.zeros(1) if prepared.kernel.compensates or prepared.pair_at is None else np.full(1, np.nan)
+        if prepared.pair_at is not None and prepared.kernel.compensates and not self._compensate:
+            share = noise_share(self._chains, prepared.posterior, prepared.pair_at, prepared.count, NOISE_PAIRS)
+        out = label(
+            record,
+            prepared.posterior,
+            self._chains,
+            prepared.count,
+            lost=self._lost(record),
+            h_max=np.array([prepared.h_max]),
+            noise_share=None if self._compensate else share,
+        ).isel(center=0)
+        found = replace(self.calibration, gradient_evaluations=self._spent)
+        out["step_size"].values[...] = warm.epsilon  # the chains have it in their own dtype
+        out.attrs |= {
+            "components": self.selection,
+            "examples": prepared.examples,
+            "mode": prepared.mode,
+            "seed": self._settings.seed,
+            "draws": self.draws,
+            "ontogeny_version": __version__,
+        }
+        out.attrs |= {key: int(value) if isinstance(value, bool) else value for key, value in found.to_dict().items()}
+        if self.target_se is not None:
+            out.attrs["target_se"] = self.target_se
+        out["warm_up"] = (("chain", "warm_up_step"), warm.trace())
         return out
-
-    def _steepest(self) -> float:
-        """h_max at w*, along the pilots and where two chains are now: at a singular w* it can vanish at w* alone."""
-        axis, found = self._chains.evaluation.axis, float(self._plan["h_max"])
-        for chain in range(min(2, int(self._plan["chains"]))):
-            position = {name: value.select(axis, chain) for name, value in self._chains.params.items()}
-            if all(bool(value.isfinite().all()) for value in position.values()):
-                found = max(found, self._curvature(position))
-        return found
-
-
-def _curvature_batches(examples: Examples, batch_size: int, seed: int) -> list[Any]:
-    """About a thousand examples in batches no larger than the run's own, which were chosen to fit into memory."""
-    if examples.count <= min(batch_size, CURVATURE_EXAMPLES):
-        return [examples.take(None)]
-    count = min(examples.count, CURVATURE_EXAMPLES, MOST_BATCHES * batch_size)
-    chosen = torch.randperm(examples.count, generator=generator(seed, "curvature examples"))[:count]
-    return [examples.take(part) for part in chosen.tensor_split(max(count // min(batch_size, count), 1))]

@@ -12,7 +12,6 @@ import torch
 from ontogeny.core.errors import OntogenyError
 from ontogeny.sampling.kernels import get_kernel
 
-DEFAULT_KERNEL = "sgld"
 COUNTS = ("batch_size", "chains", "draws", "burn_in", "max_draws")
 MAY_BE_ZERO = ("localization", "burn_in")
 

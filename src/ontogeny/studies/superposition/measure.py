@@ -17,8 +17,9 @@ from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.inputs.superposition import HIDDEN, SuperpositionLoss, importances, sparse_features
 from ontogeny.metrics import geometry
 from ontogeny.operators.hessian import dense_hessian
-from ontogeny.sampling.chains import Chains, Record, advance, compiler_available, start
-from ontogeny.sampling.draws import diverged, gradient_noise, label
+from ontogeny.sampling.chains import Chains, Record, advance, start
+from ontogeny.sampling.compiled import compiler_available
+from ontogeny.sampling.draws import diverged, label, noise_share
 from ontogeny.sampling.kernels import get_kernel
 from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
 from ontogeny.sampling.posterior import LocalPosterior
@@ -152,17 +153,21 @@ def _sample(chunk: CheckpointChunk, posterior: LocalPosterior) -> xr.Dataset:
     stream = MinibatchStream(settings.seed, settings.dataset_size, settings.batch_size)
     pieces = []
     for part in torch.arange(settings.burn_in + settings.draws).tensor_split(PIECES):
-        pieces.append(advance(run, lambda step: data[stream.at(step)], len(part)))
+        pieces.append(advance(run, lambda step: (data[stream.at(step)],), len(part)))
         report_progress(len(pieces) / PIECES)
-    record = Record(*(torch.cat(values) for values in zip(*pieces, strict=True)))
+    record = Record(*(torch.cat(values)[settings.burn_in :] for values in zip(*pieces, strict=True)))
     n_beta, localization = (
         value.repeat_interleave(settings.chains) for value in (posterior.n_beta, posterior.localization)
     )
-    lost = diverged(record, n_beta, localization, posterior.dim, settings.burn_in)
-    draws = label(record, posterior, step_size, settings.chains, settings.burn_in, lost)
-    noise = gradient_noise(run, posterior, partial(_pair, settings), settings.chains, NOISE_PAIRS)
-    draws["gradient_noise"] = ("center", noise)
-    draws["h_max"] = ("center", _largest_curvature(settings, posterior, run))
+    draws = label(
+        record,
+        posterior,
+        run,
+        settings.chains,
+        lost=diverged(record, n_beta, localization, posterior.dim),
+        h_max=_largest_curvature(settings, posterior, run),
+        noise_share=noise_share(run, posterior, partial(_pair, settings), settings.chains, NOISE_PAIRS),
+    )
     found = llc_from_draws(draws)
     return found.rename(center="task").assign_attrs(asdict(settings))
 

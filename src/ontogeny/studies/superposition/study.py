@@ -13,7 +13,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schema import describe
 from ontogeny.core.version import __version__
 from ontogeny.execution.local import Chunk, run_chunks
-from ontogeny.sampling.chains import compiler_available
+from ontogeny.sampling.compiled import compiler_available
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
 from ontogeny.studies.superposition import measure
 from ontogeny.studies.superposition.checkpoints import assemble, chunks

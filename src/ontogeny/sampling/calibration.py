@@ -1,0 +1,106 @@
+"""A calibration: how an estimate is to be sampled, as a value that can be stored, shown and passed on."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ontogeny.core.errors import OntogenyError
+
+CONDITION = 100.0
+"""K: where γ is left out, γ = nβ·h_max/K, so that the posterior's condition number is at most K + 1."""
+
+SMALL_MODEL = 10_000
+MAX_DRAWS_SMALL, MAX_DRAWS_LARGE = 4_000_000, 20_000
+"""Gradient evaluations over all chains, below and above 10,000 sampled weights."""
+
+DEFAULT_KERNEL = "baoab"
+"""The smallest total error for a given number of gradient evaluations; BENCHMARKS.md has the table."""
+
+DEFAULT_BATCH = 256
+FEWEST_CHAINS, MOST_CHAINS = 4, 128
+WEIGHTS_AT_ONCE = 2**14
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that decides what is measured (nβ, γ) and how it is sampled; from :func:`ontogeny.calibrate`.
+
+    Passed to ``estimate_llc(..., calibration=...)`` it is used as it is, so that a study makes all its estimates alike.
+    """
+
+    kernel: str
+    n_beta: float
+    """nβ, 1/loss."""
+    localization: float
+    """γ, 1/weight²."""
+    step_size: float
+    """ε, weight²."""
+    friction: float
+    """Of kernels with momentum, 1/(weight·√(nβ·loss)); others do not read it."""
+    burn_in: int
+    """Steps a chain."""
+    batch_size: int
+    chains: int
+    max_draws: int
+    """The bound on gradient evaluations over all chains."""
+    compensate: bool
+    """Whether minibatch noise is taken out of the injected noise."""
+    h_max: float
+    """The largest Hessian eigenvalue met, loss/weight²."""
+    settled: bool
+    """Whether the virial had settled when burn-in ended."""
+    gradient_evaluations: int
+    """What finding these numbers took."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and words, for JSON and ``attrs``; :meth:`from_dict` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Calibration:
+        """The calibration that :meth:`to_dict` wrote.
+
+        Raises:
+            OntogenyError: if a name is missing or unknown.
+        """
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            came = sorted(values) if isinstance(values, dict) else type(values).__name__
+            raise OntogenyError(f"values must be a dict with exactly {', '.join(sorted(names))}; got {came}.")
+        return cls(**values)
+
+    def describe(self) -> str:
+        """One sentence with all numbers, the bound on gradient evaluations included."""
+        noise = " with minibatch noise compensated" if self.compensate else ""
+        friction = f", friction {self.friction:.3g}" if math.isfinite(self.friction) else ""
+        return (
+            f"{self.kernel}{noise} at nβ = {self.n_beta:.4g}, γ = {self.localization:.4g} (nβ·h_max/γ = "
+            f"{self.localisation_ratio:.3g}): ε = {self.step_size:.3g}{friction}, {self.chains} chains, burn-in "
+            f"{self.burn_in} steps, batches of {self.batch_size}, at most {self.max_draws:,} gradient evaluations."
+        )
+
+    @property
+    def localisation_ratio(self) -> float:
+        """nβ·h_max/γ."""
+        return self.n_beta * self.h_max / self.localization if self.localization else math.inf
+
+    def __str__(self) -> str:
+        return json.dumps(self.to_dict())
+
+
+def default_n_beta(examples: int) -> float:
+    """nβ = n/log n (Watanabe 2013, the temperature of WBIC), n the size of the data set, never of the batch."""
+    return examples / math.log(max(examples, 3))
+
+
+def default_max_draws(dim: int) -> int:
+    """The bound on gradient evaluations over all chains."""
+    return MAX_DRAWS_SMALL if dim < SMALL_MODEL else MAX_DRAWS_LARGE
+
+
+def default_chains(dim: int) -> int:
+    """As many as a step of a small model takes at little cost: 128 up to 128 weights, 4 from 4096 on."""
+    return max(min(2 ** int(math.log2(max(WEIGHTS_AT_ONCE / dim, 1))), MOST_CHAINS), FEWEST_CHAINS)

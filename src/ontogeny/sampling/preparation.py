@@ -1,0 +1,294 @@
+"""From a checked problem and the caller's settings to chains on w*: every default that is not found by warm-up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.rng import generator
+from ontogeny.core.trees import tree_map
+from ontogeny.core.types import Batch, Params
+from ontogeny.inputs.datasets import Examples, check_batch_size
+from ontogeny.inputs.losses import ModuleLoss, check_loss
+from ontogeny.sampling.calibration import (
+    CONDITION,
+    DEFAULT_BATCH,
+    DEFAULT_KERNEL,
+    default_chains,
+    default_max_draws,
+    default_n_beta,
+)
+from ontogeny.sampling.chains import Chains, start
+from ontogeny.sampling.curvature import Curvature
+from ontogeny.sampling.evaluation import Evaluation, Mode, choose_mode, evaluation
+from ontogeny.sampling.kernels import Kernel, get_kernel
+from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
+from ontogeny.sampling.posterior import LocalPosterior
+from ontogeny.sampling.problem import Problem
+from ontogeny.sampling.settings import Settings
+from ontogeny.sampling.warm_up import WarmUp
+
+CURVATURE_EXAMPLES = 1024
+MOST_BATCHES = 16
+PILOT_STEPS, PILOT_CHAINS, PILOT_ROUNDS = 300, 4, 6
+CONTROL_SHARE = 0.1
+"""The gradient at w* over all examples is worth so large a share of the gradient evaluations allowed."""
+
+PILOT_KERNEL = "baoab"
+
+Parts = tuple[Batch, ...]
+
+
+@dataclass
+class Prepared:
+    """Chains on w*, and what is needed to run them."""
+
+    chains: Chains
+    posterior: LocalPosterior
+    kernel: Kernel
+    curvature: Curvature
+    name: tuple[str | None, str | None]
+    mode: Mode
+    n_beta: float
+    localization: float
+    step_size: float | None
+    h_max: float
+    batch_size: int
+    count: int
+    """Chains."""
+    max_draws: int
+    examples: int
+    before: int
+    """Gradient evaluations for the control variate's gradient at w*."""
+    whole_at: Callable[[int], Parts]
+    halves_at: Callable[[int], Parts] | None
+    """None: full batches, or a kernel that does not compensate."""
+    pair_at: Callable[[int], tuple[Batch, Batch]] | None
+    """Two independent minibatches; None: full batches."""
+
+    @property
+    def dim(self) -> int:
+        """d, the number of sampled weights."""
+        return self.posterior.dim
+
+    @property
+    def cost_of_a_step(self) -> float:
+        """Gradient evaluations: one a chain, and one at w* where there is a control variate."""
+        return self.count + (1 if self.chains.constants.gradient is not None else 0)
+
+    @property
+    def most_steps(self) -> int:
+        """Steps a chain that the bound on gradient evaluations allows."""
+        return max(int(self.max_draws / self.cost_of_a_step), 2)
+
+    def steepest(self, chains: Chains) -> float:
+        """The largest eigenvalue of nβ·H + γ (of √P(nβ·H + γ)√P under a preconditioner) where the chains are."""
+        found = self.curvature.of_chains(chains)
+        metric = getattr(chains.state, "metric", None)
+        if metric is None:
+            if math.isfinite(found):
+                self.h_max = max(self.h_max, found)
+            return self.n_beta * found + self.localization
+        return self.n_beta * found + self.localization * max(float(value.max()) for value in metric.values())
+
+    @property
+    def spent(self) -> int:
+        """Gradient evaluations beside those of the steps."""
+        return self.curvature.spent + self.before
+
+
+def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | None]) -> Prepared:
+    """Complete the settings, find γ where it was left out, and put the chains on w*.
+
+    γ = nβ·h_max/100 needs h_max where the chains go: at a singular w* the curvature can vanish, and it grows away from
+    it. So a few pilot chains are warmed up with the γ of the moment, h_max is measured where they end, and γ is set
+    anew, until h_max grows by less than a fifth (at most six rounds).
+
+    Raises:
+        OntogenyError: if the kernel does not take minibatches, or the curvature is needed and is not finite, or
+            vanishes wherever the pilots went.
+    """
+    loss, examples, dim = problem.loss, problem.examples, problem.dim
+    kernel = get_kernel(settings.kernel or DEFAULT_KERNEL)
+    batch_size = settings.batch_size or min(DEFAULT_BATCH, examples.count)
+    check_batch_size(batch_size, examples.count)
+    full = batch_size >= examples.count
+    if kernel.full_batch_only and not full:
+        raise OntogenyError(
+            f"kernel {kernel.name!r} needs full batches, batch_size = {examples.count}, since its Metropolis test "
+            f"compares losses; got batch_size = {batch_size}. Give that batch_size, or another kernel."
+        )
+    if isinstance(loss, ModuleLoss):
+        check_loss(loss, examples.head(batch_size), batch_size)
+    stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
+    mode = choose_mode(loss, stack, examples.head(min(batch_size, CURVATURE_EXAMPLES)))
+    batches, worth = curvature_batches(examples, batch_size, settings.seed)
+    curvature = Curvature(loss, batches, problem.masks, settings.seed, worth)
+    n_beta = settings.n_beta or default_n_beta(examples.count)
+    count = settings.chains or (4 if mode == "serial" else default_chains(dim))
+    pilot = partial(_pilot, problem, stack, mode, batches, curvature, settings.seed)
+    h_max, gamma = curvature.at(problem.center), settings.localization
+    if gamma is None or (settings.step_size is None and settings.burn_in is not None) or not math.isfinite(h_max):
+        h_max = _follow_pilots(pilot, problem, n_beta, gamma, h_max)
+        gamma = n_beta * h_max / CONDITION if gamma is None else gamma
+    posterior = LocalPosterior(loss, stack, _one(n_beta), _one(gamma), problem.masks)
+    how = evaluation(loss, mode)
+    max_draws = settings.max_draws or default_max_draws(dim)
+    gradient, baseline, before = None, None, 0
+    if full:
+        baseline = how.losses(_placed(stack, how), examples.take(None))[0].detach()
+    elif examples.count / batch_size <= CONTROL_SHARE * max_draws:
+        gradient, before = _full_gradient(how, stack, examples, batch_size), math.ceil(examples.count / batch_size)
+    step_size = settings.step_size
+    chains = start(
+        posterior,
+        kernel,
+        step_size=_one(step_size or kernel.stability / max(n_beta * h_max + gamma, TINY)),
+        chains=count,
+        labels=[name],
+        seed=settings.seed,
+        mode=mode,
+        baseline=baseline,
+        gradient=gradient,
+    )
+    stream = MinibatchStream(settings.seed, examples.count, batch_size)
+    half = batch_size // 2
+
+    def halves(step: int) -> Parts:
+        chosen = stream.at(step)
+        assert chosen is not None
+        return examples.take(chosen[:half]), examples.take(chosen[half : 2 * half])
+
+    def pair(number: int) -> tuple[Batch, Batch]:
+        first, second = minibatch_pair(settings.seed, examples.count, batch_size, number)
+        return examples.take(first), examples.take(second)
+
+    return Prepared(
+        chains=chains,
+        posterior=posterior,
+        kernel=kernel,
+        curvature=curvature,
+        name=name,
+        mode=mode,
+        n_beta=n_beta,
+        localization=gamma,
+        step_size=step_size,
+        h_max=h_max,
+        batch_size=batch_size,
+        count=count,
+        max_draws=max_draws,
+        examples=examples.count,
+        before=before,
+        whole_at=lambda step: (examples.take(stream.at(step)),),
+        halves_at=halves if kernel.compensates and not full and half else None,
+        pair_at=None if full else pair,
+    )
+
+
+TINY = 1e-30
+
+
+def _one(value: float) -> Tensor:
+    return torch.tensor([value], dtype=torch.float64)
+
+
+def _placed(stack: Params, how: Evaluation) -> Params:
+    return {key: value.movedim(0, -1) if how.axis == -1 else value for key, value in stack.items()}
+
+
+def _full_gradient(how: Evaluation, stack: Params, examples: Examples, batch_size: int) -> Params:
+    """∇L(w*) over all n examples, with a leading axis of one centre; taken in pieces of the batch's size."""
+    total: Params | None = None
+    for part in torch.arange(examples.count).split(batch_size):
+        gradient, _ = how.gradients(_placed(stack, how), examples.take(part))
+        share = torch.tensor(len(part) / examples.count)
+        weighted = tree_map(lambda g, s: g.detach() * s.to(g), gradient, dict.fromkeys(gradient, share))
+        total = weighted if total is None else tree_map(torch.add, total, weighted)
+    assert total is not None
+    return {key: value.movedim(-1, 0) if how.axis == -1 else value for key, value in total.items()}
+
+
+def _follow_pilots(
+    pilot: Callable[[float, float, float, int], float],
+    problem: Problem,
+    n_beta: float,
+    gamma: float | None,
+    h_max: float,
+) -> float:
+    if not math.isfinite(h_max):
+        raise OntogenyError(
+            f"step_size and localization cannot be chosen: the curvature of the loss at w* is {h_max}; give both."
+        )
+    weights = sum(value.numel() for value in problem.center.values())
+    scale = max(math.sqrt(sum(float(value.square().sum()) for value in problem.center.values()) / weights), 1.0)
+    for round_ in range(PILOT_ROUNDS):
+        # where nothing bends yet, take a curvature that lets the pilots move a tenth of a weight's size
+        assumed = h_max if h_max > 0 else 100.0 / (n_beta * scale**2)
+        found = pilot(n_beta, n_beta * assumed / CONDITION if gamma is None else gamma, assumed, round_)
+        grew, h_max = found > 1.2 * h_max, max(found, h_max)
+        if h_max > 0 and not grew:
+            return h_max
+    if h_max > 0:
+        return h_max
+    raise OntogenyError(
+        "step_size and localization cannot be chosen: the loss has no curvature at w* nor where the pilot chains went; "
+        "give both."
+    )
+
+
+def _pilot(
+    problem: Problem,
+    stack: Params,
+    mode: Mode,
+    batches: list[Batch],
+    curvature: Curvature,
+    seed: int,
+    n_beta: float,
+    gamma: float,
+    assumed: float,
+    round_: int,
+) -> float:
+    """h_max where a few chains are after at most ``PILOT_STEPS``."""
+    posterior = LocalPosterior(problem.loss, stack, _one(n_beta), _one(gamma), problem.masks)
+    kernel = get_kernel(PILOT_KERNEL)
+    steepest = n_beta * assumed + gamma
+    chains = start(
+        posterior,
+        kernel,
+        step_size=_one(kernel.stability / steepest),
+        chains=PILOT_CHAINS,
+        labels=[("pilot", round_)],
+        seed=seed,
+        mode=mode,
+    )
+    WarmUp(
+        chains,
+        lambda step: (batches[step % len(batches)],),
+        lambda now: n_beta * curvature.of_chains(now) + gamma,
+        steepest,
+        problem.dim,
+        most_steps=PILOT_STEPS,
+        run_steps=PILOT_STEPS,
+        fixed=True,
+    ).run()
+    curvature.spent += PILOT_STEPS * PILOT_CHAINS
+    return curvature.of_chains(chains)
+
+
+def curvature_batches(examples: Examples, batch_size: int, seed: int) -> tuple[list[Batch], float]:
+    """About a thousand examples in batches no larger than the run's own, which were chosen to fit into memory.
+
+    Also what one gradient over all of them costs, in gradients of one minibatch.
+    """
+    if examples.count <= min(batch_size, CURVATURE_EXAMPLES):
+        return [examples.take(None)], 1.0
+    count = min(examples.count, CURVATURE_EXAMPLES, MOST_BATCHES * batch_size)
+    chosen = torch.randperm(examples.count, generator=generator(seed, "curvature examples"))[:count]
+    parts = chosen.tensor_split(max(count // min(batch_size, count), 1))
+    return [examples.take(part) for part in parts], count / batch_size
