@@ -8,11 +8,15 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.version import __version__
 
 if TYPE_CHECKING:
+    from ontogeny.estimators.description import describe_estimate
     from ontogeny.estimators.llc import llc_from_draws
+    from ontogeny.estimators.reweight import reweighted
     from ontogeny.estimators.status import describe_status
     from ontogeny.inputs.losses import Potential
+    from ontogeny.sampling import controls
     from ontogeny.sampling.calibration import Calibration
     from ontogeny.sampling.estimate import calibrate, estimate_llc, sample
+    from ontogeny.sampling.watanabe import watanabe
 
 _HOME = {
     "Potential": "ontogeny.inputs.losses",  # what is measured
@@ -20,8 +24,12 @@ _HOME = {
     "Calibration": "ontogeny.sampling.calibration",
     "sample": "ontogeny.sampling.estimate",  # -> draws
     "llc_from_draws": "ontogeny.estimators.llc",  # draws -> numbers with errors
-    "estimate_llc": "ontogeny.sampling.estimate",  # both in one call
+    "reweighted": "ontogeny.estimators.reweight",  # the same draws at another nβ or γ
+    "estimate_llc": "ontogeny.sampling.estimate",  # draws and numbers in one call
+    "watanabe": "ontogeny.sampling.watanabe",  # WBIC, functional variance, singular fluctuation
     "describe_status": "ontogeny.estimators.status",  # what the words beside the numbers mean
+    "describe_estimate": "ontogeny.estimators.description",  # one estimate in plain sentences
+    "controls": "ontogeny.sampling",  # a module: estimates whose answer is known
 }
 
 __all__ = [
@@ -30,10 +38,14 @@ __all__ = [
     "Potential",
     "__version__",
     "calibrate",
+    "controls",
+    "describe_estimate",
     "describe_status",
     "estimate_llc",
     "llc_from_draws",
+    "reweighted",
     "sample",
+    "watanabe",
 ]
 
 
@@ -42,7 +54,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         from importlib import import_module
 
-        return getattr(import_module(_HOME[name]), name)
+        home = _HOME[name]
+        return import_module(f"{home}.{name}") if name == "controls" else getattr(import_module(home), name)
     raise AttributeError(f"module 'ontogeny' has no attribute {name!r}")
 
 

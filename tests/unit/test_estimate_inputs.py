@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -50,6 +51,7 @@ KINDS = {
     "list of arrays": ([part.numpy() for part in data()], squares),
     "tensor and array": ((data()[0], data()[1].double().numpy()), squares),
     "array": (torch.cat(data(), 1).numpy(), from_one),
+    "pandas": (pd.DataFrame(torch.cat(data(), 1).numpy()), from_one),
     "TensorDataset": (torch.utils.data.TensorDataset(*data()), squares),
 }
 
@@ -76,6 +78,7 @@ ARRAYS = {
     "bool": (np.arange(6) > 3, torch.bool),
     "big-endian": (np.arange(6, dtype=">f8"), torch.float32),
     "reversed": (np.arange(6.0)[::-1], torch.float32),
+    "pandas, index out of order": (pd.Series(np.arange(6.0), index=[3, 1, 2, 0, 5, 4]), torch.float32),
     "read-only": (read_only(np.arange(6.0)), torch.float32),
 }
 
@@ -89,15 +92,16 @@ def test_arrays_follow_the_dtype_rules_of_tensors(kind):
         first, second = both.take(index)
         rows = np.arange(6) if index is None else index.numpy()
         assert first.dtype == expected and second.dtype == torch.int64
-        np.testing.assert_allclose(first.numpy(), array[rows].astype(float), rtol=1e-3)
+        np.testing.assert_allclose(first.numpy(), np.asarray(array)[rows].astype(float), rtol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ((np.zeros((4, 2)), ["a", "b", "c", "d"]), r"data\[1\] must be a tensor or a NumPy array.*got list.*as_tensor"),
-        ((torch.zeros(4, 2), None), r"data\[1\] must be a tensor or a NumPy array.*got NoneType"),
+        ((np.zeros((4, 2)), ["a", "b", "c", "d"]), r"data\[1\] must be a tensor or an array.*got list.*numpy.asarray"),
+        ((torch.zeros(4, 2), None), r"data\[1\] must be a tensor or an array.*got NoneType"),
         ((np.zeros((4, 2)), np.array(["a", "b", "c", "d"])), r"data\[1\] must hold numbers.*dtype <U1.*astype"),
+        (pd.DataFrame({"x": [0.1, 0.2], "y": ["no", "yes"]}), "data must hold numbers.*dtype object"),
         (np.array([{}, {}]), "data must hold numbers.*dtype object.*map-style"),
         ([np.zeros((4, 2)), np.zeros(3)], "one row per example each; their lengths are 4, 3"),
         ((np.zeros((4, 2)), np.array([0, 1, np.nan, 1])), r"data\[1\] must hold no NaN; 1 of 4"),
@@ -108,6 +112,16 @@ def test_arrays_follow_the_dtype_rules_of_tensors(kind):
 def test_arrays_that_are_refused(rows, said):
     with pytest.raises(og.OntogenyError, match=said):
         as_examples(rows)
+
+
+def test_a_list_of_numbers_is_a_data_set_of_numbers():
+    for rows in ([1.0, 2.0, 3.0], list(np.arange(1.0, 4.0))):
+        assert as_examples(rows, dtype=torch.float32).take(None).tolist() == [1, 2, 3]
+
+
+def test_swapped_arguments_of_a_potential_print_no_tensor():
+    with pytest.raises(og.OntogenyError, match=r"^function must be a callable of the weights.*got Tensor.$"):
+        og.Potential(torch.zeros(500, 30), torch.zeros(3))
 
 
 def test_rows_with_tokens_labels_and_text():

@@ -7,6 +7,7 @@ import typer
 from ontogeny.cli.list import list_studies
 from ontogeny.cli.report import report
 from ontogeny.cli.run import run
+from ontogeny.cli.validate import validate
 from ontogeny.core.version import __version__
 
 app = typer.Typer(
@@ -33,4 +34,5 @@ def options(
 
 app.command("run")(run)
 app.command("report")(report)
+app.command("validate")(validate)
 app.command("list")(list_studies)

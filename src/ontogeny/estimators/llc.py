@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schema import describe
 from ontogeny.estimators import diagnostics
+from ontogeny.estimators.checks import checks
+from ontogeny.estimators.second_moments import second_moments
+from ontogeny.estimators.series import SAMPLE_DIMS, error, excess_loss, mean, reduce_samples
 from ontogeny.estimators.status import regime, status
-from ontogeny.estimators.uncertainty import standard_error
 
-SAMPLE_DIMS = ("chain", "draw")
 _NEEDED = (
     "loss",
     "loss_at_center",
@@ -27,17 +25,17 @@ _NEEDED = (
     "step_size",
     "dim",
 )
-
-
-def excess_loss(draws: xr.Dataset) -> xr.DataArray:
-    """L_B(w) - L_B(w*) of every draw, less what the minibatch adds to first order, where that was recorded; float64."""
-    paired = draws["loss"].astype(np.float64) - draws["loss_at_center"].astype(np.float64)
-    return paired - draws["control"].astype(np.float64) if "control" in draws else paired
-
-
-def _reduce(function: Callable[..., Any], values: xr.DataArray) -> xr.DataArray:
-    """Apply a numpy function over the last two axes (chain, draw), in float64."""
-    return xr.apply_ufunc(function, values.astype(np.float64), input_core_dims=[SAMPLE_DIMS])
+KEPT = (
+    "n_beta",
+    "localization",
+    "step_size",
+    "h_max",
+    "dim",
+    "gradient_noise_share",
+    "second_order",
+    "second_order_gradient",
+)
+"""Variables of the draws that go over to the estimate as they are, where there are any."""
 
 
 def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Dataset:
@@ -50,9 +48,10 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
 
     Returns:
         ``llc`` and ``llc_se`` (dimensionless), ``r_hat`` and ``ess`` of nβ·(L_B(w) - L_B(w*)), ``chains_lost``,
-        settings, ``status``, ``regime`` and the ``check_…`` values behind them. A diverged chain is never averaged:
-        then ``llc`` and ``llc_se`` are NaN and ``chains_lost`` says how many there were. With fewer than eight draws
-        in all, ``llc_se`` is NaN.
+        ``llc_variance``, ``temperature_slope``, ``llc_extrapolated`` and the sensitivities to γ and nβ, each with its
+        ``…_se`` (see :func:`ontogeny.estimators.second_moments.second_moments`), settings, ``status``, ``regime`` and
+        the ``check_…`` values behind them. A diverged chain is never averaged: then ``llc`` and ``llc_se`` are NaN and
+        ``chains_lost`` says how many there were. With fewer than eight draws in all, ``llc_se`` is NaN.
 
         The virial E[(w - w*)·∇U] is d for the exact posterior, whatever the loss. What it has above d is the kernel's
         bias; half of that, less the part εγd/4 which belongs to γ alone with kernels of first order, estimates the bias
@@ -71,25 +70,24 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
     excess = draws["n_beta"] * excess_loss(draws)
     lost = draws["diverged"].sum("chain")
     whole = lost == 0
-    llc = excess.mean(SAMPLE_DIMS, skipna=False).where(whole)
-    llc_se = _reduce(standard_error, excess).where(whole)
     out = xr.Dataset(
         {
-            "llc": llc,
-            "llc_se": llc_se,
-            "r_hat": _reduce(diagnostics.r_hat, excess).where(whole),
-            "ess": _reduce(diagnostics.bulk_ess, excess).where(whole),
+            "llc": mean(excess).where(whole),
+            "llc_se": error(excess).where(whole),
+            "r_hat": reduce_samples(diagnostics.r_hat, excess).where(whole),
+            "ess": reduce_samples(diagnostics.bulk_ess, excess).where(whole),
             "chains_lost": lost,
         }
     )
-    for name in ("n_beta", "localization", "step_size", "h_max"):
+    out = out.merge(second_moments(draws))
+    for name in KEPT:
         if name in draws:
             out[name] = draws[name]
-    out["localisation_ratio"] = _ratio(draws).broadcast_like(llc)
-    checks = _checks(draws, llc, llc_se, out["r_hat"], lost, target_se)
-    out["status"] = status(checks)
-    out["regime"] = regime(llc, llc_se, out["localisation_ratio"])
-    out = out.merge(checks)
+    out["localisation_ratio"] = _ratio(draws).broadcast_like(out["llc"])
+    tests = checks(draws, out, target_se)
+    out["status"] = status(tests)
+    out["regime"] = regime(out["llc"], out["llc_se"], out["localisation_ratio"])
+    out = out.merge(tests)
     out.attrs = dict(draws.attrs)
     return describe(out)
 
@@ -100,42 +98,6 @@ def _ratio(draws: xr.Dataset) -> xr.DataArray:
     gamma = draws["localization"].astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         return draws["n_beta"] * draws["h_max"] / gamma
-
-
-def _checks(
-    draws: xr.Dataset,
-    llc: xr.DataArray,
-    llc_se: xr.DataArray,
-    r_hat: xr.DataArray,
-    lost: xr.DataArray,
-    target_se: float | None,
-) -> xr.Dataset:
-    """The value of every test behind the status, each shaped as ``llc``."""
-    whole = lost == 0
-    dim = draws["dim"]
-    virial = (draws["virial"].astype(np.float64)).mean(SAMPLE_DIMS, skipna=False).where(whole)
-    virial_se = _reduce(standard_error, draws["virial"]).where(whole)
-    heating = draws.get("heating", xr.full_like(llc, np.nan))
-    excess = 0.5 * (virial - draws.get("virial_expected", dim))
-    scale = np.maximum(np.abs(llc), llc_se)
-    step_bias = (excess - 0.5 * heating.fillna(0.0)) / scale
-    target = np.abs(llc_se / llc) / target_se if target_se is not None else xr.full_like(llc, np.nan)
-    rounding = draws.get("rounding", np.nan)
-    return xr.Dataset(
-        {
-            "check_diverged": (lost / draws.sizes["chain"]).broadcast_like(llc),
-            "check_r_hat": r_hat - 1,
-            "check_virial": virial / dim,
-            "check_virial_se": virial_se / dim,
-            "check_step_bias": step_bias,
-            "check_step_bias_se": 0.5 * virial_se / scale,
-            "check_step_bias_bound": draws.get("step_bias_bound", xr.full_like(llc, np.nan)).broadcast_like(llc),
-            "check_minibatch_noise": 0.5 * heating / scale,
-            "check_capped": draws["capped"].mean(SAMPLE_DIMS).where(whole),
-            "check_rounding": xr.full_like(llc, 0.0) + rounding,
-            "check_target": target,
-        }
-    )
 
 
 def _check(draws: xr.Dataset) -> None:

@@ -24,6 +24,9 @@ MEANINGS: dict[str, str] = {
     "take a larger step_size or float64 weights.",
     "target_not_met": "The standard error is larger than target_se asked for, and is reported as it is; "
     "give a larger max_draws.",
+    "reweighting_failed": "The draws hardly overlap with the posterior asked for (Kish's effective number is below "
+    "10 % of the draws, or below 100), so no average is given; take values closer to those of the draws, or sample "
+    "anew.",
     "localised": "The loss shapes the posterior along its steepest directions and γ bounds the others.",
     "prior_dominated": "nβ·h_max is below γ: the Gaussian around w* decides even along the steepest direction, and λ̂ "
     "is nβ times a smoothed excess loss; an ordinal summary, no learning coefficient.",

@@ -13,8 +13,6 @@ from torch import Tensor
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.types import Batch
 
-_ARRAYS = (Tensor, np.ndarray)
-
 
 @dataclass(frozen=True)
 class Examples:
@@ -31,17 +29,17 @@ class Examples:
 def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Examples:
     """Wrap a tensor, a tuple or list of tensors, or a map-style dataset (torch or Hugging Face).
 
-    A NumPy array counts as the tensor of its values; a memory map is read into memory. Floating-point tensors are moved
-    to ``dtype``, the dtype of the sampled weights, all to ``device``.
+    An array (NumPy, pandas, whatever NumPy can read) counts as the tensor of its values; a memory map is read into
+    memory. Floating-point tensors are moved to ``dtype``, the dtype of the sampled weights, all to ``device``.
 
     Raises:
         OntogenyError: if it is none of these, is empty, its tensors differ in length, one part is neither tensor nor
             array, an array holds no numbers, or a tensor holds NaN.
     """
-    if isinstance(data, _ARRAYS):
+    if _is_array(data):
         tensor = _ready(_as_tensor(data, "data"), "data", device, dtype)
         return Examples(len(tensor), lambda index: tensor if index is None else tensor[index.to(tensor.device)])
-    if isinstance(data, tuple | list) and any(isinstance(part, _ARRAYS) for part in data):
+    if isinstance(data, tuple | list) and any(_is_array(part) for part in data):
         tensors = [_as_tensor(part, f"data[{i}]") for i, part in enumerate(data)]
         parts = tuple(_ready(part, f"data[{i}]", device, dtype) for i, part in enumerate(tensors))
         if len({len(part) for part in parts}) > 1:
@@ -54,26 +52,31 @@ def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtyp
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | Mapping):
         return _map_style(data, device, dtype)
     raise OntogenyError(
-        "data must be a tensor, a tuple of tensors (or NumPy arrays), or a map-style dataset with __len__ and "
+        "data must be a tensor, a tuple of tensors (or arrays), or a map-style dataset with __len__ and "
         f"__getitem__; got {type(data).__name__}. An iterable can be collected first: torch.stack(list(data))."
     )
+
+
+def _is_array(part: Any) -> bool:
+    return isinstance(part, Tensor) or (hasattr(part, "__array__") and not isinstance(part, np.generic))
 
 
 def _as_tensor(part: Any, name: str) -> Tensor:
     if isinstance(part, Tensor):
         return part
-    if not isinstance(part, np.ndarray):
+    if not _is_array(part):
         raise OntogenyError(
-            f"{name} must be a tensor or a NumPy array, as other parts of data are; got {type(part).__name__}. "
-            "Turn it into one with torch.as_tensor."
+            f"{name} must be a tensor or an array, as other parts of data are; got {type(part).__name__}. "
+            "Turn it into one with numpy.asarray."
         )
+    part = np.asarray(part)
     wide = part.dtype.kind == "u" and part.dtype.itemsize > 1  # torch can hardly index or embed with these
     dtype = np.dtype(np.int64) if wide else part.dtype.newbyteorder("=")
     try:
         return torch.from_numpy(np.require(part, dtype, ["C", "W"]))
     except TypeError:
         raise OntogenyError(
-            f"{name} must hold numbers that torch knows; got a NumPy array of dtype {part.dtype}. Convert it first, "
+            f"{name} must hold numbers that torch knows; got an array of dtype {part.dtype}. Convert it first, "
             "as with array.astype, or give a map-style dataset."
         ) from None
 

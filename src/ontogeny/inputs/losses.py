@@ -77,7 +77,9 @@ class Potential:
 
     def __init__(self, function: Callable[[Any], Tensor], w_star: Tensor | Params) -> None:
         if not callable(function):
-            raise OntogenyError(f"function must be a callable of the weights that returns a scalar; got {function!r}.")
+            raise OntogenyError(
+                f"function must be a callable of the weights that returns a scalar; got {type(function).__name__}."
+            )
         self.function = function
         self.w_star = w_star
         self._bare = isinstance(w_star, Tensor)

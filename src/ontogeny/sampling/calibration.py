@@ -22,6 +22,7 @@ DEFAULT_KERNEL = "baoab"
 DEFAULT_BATCH = 256
 FEWEST_CHAINS, MOST_CHAINS = 4, 128
 WEIGHTS_AT_ONCE = 2**14
+LEAST_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ def default_max_draws(dim: int) -> int:
     return MAX_DRAWS_SMALL if dim < SMALL_MODEL else MAX_DRAWS_LARGE
 
 
-def default_chains(dim: int) -> int:
-    """As many as a step of a small model takes at little cost: 128 up to 128 weights, 4 from 4096 on."""
-    return max(min(2 ** int(math.log2(max(WEIGHTS_AT_ONCE / dim, 1))), MOST_CHAINS), FEWEST_CHAINS)
+def default_chains(dim: int, max_draws: int) -> int:
+    """As many as a step of a small model takes at little cost: 128 up to 128 weights, 4 from 4096 on.
+
+    Fewer where the gradient evaluations allowed would leave a chain less than 2000 steps.
+    """
+    cheap = 2 ** int(math.log2(max(WEIGHTS_AT_ONCE / dim, 1)))
+    return max(min(cheap, MOST_CHAINS, max_draws // LEAST_STEPS), FEWEST_CHAINS)

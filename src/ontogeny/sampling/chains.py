@@ -38,6 +38,8 @@ class Record(NamedTuple):
     distance_squared: Tensor
     noise_share: Tensor
     """‖u‖², u the minibatch error of the move in units of the injected noise; 0 where it is not measured."""
+    noise_removed: Tensor
+    """How much of that was taken out of the injected noise, in the same units."""
     capped: Tensor
 
 
@@ -68,8 +70,10 @@ class Chains:
     evaluation: Evaluation
     kernel: Kernel
     noise: NoiseStream
-    advance_one: Callable[..., tuple[Any, Record]]
+    advance_one: Callable[..., tuple[Any, Params | None, Record]]
     constants: Constants
+    debt: Params | None = None
+    """Minibatch error of the drift that the injected noise of earlier steps was too small to make room for."""
     last: Record | None = None
     """What the chains' current draws recorded, which kernels with a Metropolis test repeat."""
 
@@ -84,7 +88,8 @@ class Chains:
 
     def go_back(self, snapshot: Chains) -> None:
         """Return to where the chains were, with the step number, and so the random numbers, going on from here."""
-        self.state, self.last, self.constants = snapshot.state, snapshot.last, snapshot.constants
+        self.state, self.debt, self.last = snapshot.state, snapshot.debt, snapshot.last
+        self.constants = snapshot.constants
 
     def set_step(self, step_size: Tensor | float, friction: Tensor | float) -> None:
         """Go on with another step size and friction."""
@@ -109,7 +114,7 @@ def cap_drift(drift: Params, step_size: Tensor, dim: int, axis: int) -> tuple[Pa
 
 def _step_function(
     loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int
-) -> Callable[..., tuple[Any, Record]]:
+) -> Callable[..., tuple[Any, Params | None, Record]]:
     """One step of all chains as a pure function of tensors, so that it can be compiled."""
     how = evaluation(loss, mode)
     axis = how.axis
@@ -118,9 +123,15 @@ def _step_function(
         return repeat_chains(values, chains_per_center, axis)
 
     def step(
-        state: Any, parts: tuple[Batch, ...], xi: Tensor, coins: Tensor | None, last: Record | None, fixed: Constants,
+        state: Any,
+        parts: tuple[Batch, ...],
+        xi: Tensor,
+        coins: Tensor | None,
+        debt: Params | None,
+        last: Record | None,
+        fixed: Constants,
         adapting: bool,
-    ) -> tuple[Any, Record]:  # fmt: skip
+    ) -> tuple[Any, Params | None, Record]:
         gradients, losses = zip(*(how.gradients(state.params, part) for part in parts), strict=True)
         offset = tree_map(torch.sub, state.params, fixed.center)
         zero = torch.zeros_like(losses[0][0])
@@ -152,11 +163,22 @@ def _step_function(
         distance_squared = chain_sum(tree_map(torch.square, offset), axis)
         energy = fixed.n_beta * (loss_now - at_w_star) + 0.5 * fixed.localization * distance_squared
         drift, capped = cap_drift(drift, fixed.step_size, dim, axis)
-        share = zero
+        share = removed = zero
         if drift_noise is not None:
             gain = kernel.gain(fixed.step_size, fixed.friction)
             share = gain.square() * chain_sum(tree_map(torch.square, drift_noise), axis)
-        record = Record(loss_now, at_w_star, gap, torch.stack(control).mean(0), virial, distance_squared, share, capped)
+            drift_noise, debt, removed = _with_debt(drift_noise, debt, gain, axis)
+        record = Record(
+            loss_now,
+            at_w_star,
+            gap,
+            torch.stack(control).mean(0),
+            virial,
+            distance_squared,
+            share,
+            removed,
+            capped,
+        )
         if adapting and kernel.adapt is not None:
             state = kernel.adapt(state, gradient, axis)
         signal = Signal(drift, energy, coins, drift_noise)
@@ -165,9 +187,29 @@ def _step_function(
         )
         if accepted is not None and last is not None:
             record = Record(*(torch.where(accepted, new, old) for new, old in zip(record, last, strict=True)))
-        return state, record
+        return state, debt, record
 
     return step
+
+
+def _with_debt(
+    drift_noise: Params, debt: Params | None, gain: Tensor, axis: int
+) -> tuple[Params, Params | None, Tensor]:
+    """The error to be compensated now, what is left of it for the next step, and how much of it goes now.
+
+    Noise can be left out along u up to one unit; what ‖u‖² is above that waits. The halves of a minibatch are as good
+    in either order, so new and waiting parts are uncorrelated and their squares add.
+    """
+    if debt is not None:
+        drift_noise = tree_map(torch.add, drift_noise, debt)
+    total = gain.square() * chain_sum(tree_map(torch.square, drift_noise), axis)
+    removed = total.clamp(max=1.0)
+    left = ((total - removed).clamp(max=MOST_DEBT) / total.clamp(min=1.0)).sqrt()
+    return drift_noise, {name: value * spread(left, value, axis) for name, value in drift_noise.items()}, removed
+
+
+MOST_DEBT = 10.0
+"""Units of injected noise that may wait; where minibatches bring more for long, no waiting helps."""
 
 
 def _mean_and_noise(
@@ -270,8 +312,9 @@ def advance(run: Chains, parts_at: Callable[[int], tuple[Batch, ...]], steps: in
     for i in range(steps):
         noise, coins = run.noise.at(run.next_step)
         with torch.no_grad():
-            state, record = run.advance_one(
-                run.state, parts_at(run.next_step), noise, coins, run.last, run.constants, adapting
+            parts = parts_at(run.next_step)
+            state, debt, record = run.advance_one(
+                run.state, parts, noise, coins, run.debt, run.last, run.constants, adapting
             )
         if kept is None:
             kept = Record(
@@ -279,7 +322,7 @@ def advance(run: Chains, parts_at: Callable[[int], tuple[Batch, ...]], steps: in
             )
         for store, value in zip(kept, record, strict=True):
             store[i] = value
-        run.state, run.next_step = state, run.next_step + 1
+        run.state, run.debt, run.next_step = state, debt if len(parts) > 1 else None, run.next_step + 1
         run.last = record if run.kernel.coins else None
     if kept is None:
         raise ValueError("steps must be positive")

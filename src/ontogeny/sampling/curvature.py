@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,14 +23,21 @@ MOST_SERIAL, MOST_LANCZOS = 8, 2
 class Curvature:
     """h_max of the mean loss over ``batches`` and the sampled weights; counts what it costs.
 
-    ``spent`` is in gradient evaluations of one of the run's minibatches, a Hessian-vector product being two.
+    ``spent`` is in gradient evaluations of one of the run's minibatches, ``batches`` being ``worth`` so many and
+    a Hessian-vector product two; a look at the chains of a small model costs ``allowed`` at most, or two chains.
     """
 
     def __init__(
-        self, loss: Loss, batches: Sequence[Batch], masks: Params | None, seed: int, worth: float = 1.0
+        self,
+        loss: Loss,
+        batches: Sequence[Batch],
+        masks: Params | None,
+        seed: int,
+        worth: float = 1.0,
+        allowed: float = math.inf,
     ) -> None:
         self._loss, self._batches, self._masks, self._seed = loss, batches, masks, seed
-        self._worth = worth
+        self._worth, self._allowed = worth, allowed
         self.spent = 0
 
     def at(self, position: Params, metric: Params | None = None) -> float:
@@ -56,10 +64,15 @@ class Curvature:
             return float("nan")
         weights = sum(value[0].numel() for value in positions.values())
         farthest = distance.argsort(descending=True)
+        affordable = (
+            max(int(self._allowed / (2 * self._worth * weights)), 2) if math.isfinite(self._allowed) else MOST_DENSE
+        )
         if weights <= DENSE and chains.evaluation.mode != "serial" and metric is None:
-            return self._dense({name: value[farthest[:MOST_DENSE]] for name, value in positions.items()})
+            return self._dense(
+                {name: value[farthest[: min(affordable, MOST_DENSE)]] for name, value in positions.items()}
+            )
         found = []
-        for chain in farthest[: MOST_SERIAL if weights <= DENSE else MOST_LANCZOS].tolist():
+        for chain in farthest[: min(affordable, MOST_SERIAL) if weights <= DENSE else MOST_LANCZOS].tolist():
             at_chain = None
             if metric is not None:
                 at_chain = {name: value.movedim(axis, 0)[chain] for name, value in metric.items()}

@@ -20,6 +20,7 @@ from ontogeny.sampling.calibration import (
     CONDITION,
     DEFAULT_BATCH,
     DEFAULT_KERNEL,
+    FEWEST_CHAINS,
     default_chains,
     default_max_draws,
     default_n_beta,
@@ -37,6 +38,8 @@ from ontogeny.sampling.warm_up import WarmUp
 CURVATURE_EXAMPLES = 1024
 MOST_BATCHES = 16
 PILOT_STEPS, PILOT_CHAINS, PILOT_ROUNDS = 300, 4, 6
+LOOK_SHARE = 0.01
+"""The share of the gradient evaluations allowed that one look at the curvature of many chains may take."""
 CONTROL_SHARE = 0.1
 """The gradient at w* over all examples is worth so large a share of the gradient evaluations allowed."""
 
@@ -129,9 +132,10 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
     stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
     mode = choose_mode(loss, stack, examples.head(min(batch_size, CURVATURE_EXAMPLES)))
     batches, worth = curvature_batches(examples, batch_size, settings.seed)
-    curvature = Curvature(loss, batches, problem.masks, settings.seed, worth)
+    max_draws = settings.max_draws or default_max_draws(dim)
+    curvature = Curvature(loss, batches, problem.masks, settings.seed, worth, LOOK_SHARE * max_draws)
     n_beta = settings.n_beta or default_n_beta(examples.count)
-    count = settings.chains or (4 if mode == "serial" else default_chains(dim))
+    count = settings.chains or (FEWEST_CHAINS if mode == "serial" else default_chains(dim, max_draws))
     pilot = partial(_pilot, problem, stack, mode, batches, curvature, settings.seed)
     h_max, gamma = curvature.at(problem.center), settings.localization
     if gamma is None or (settings.step_size is None and settings.burn_in is not None) or not math.isfinite(h_max):
@@ -139,7 +143,6 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         gamma = n_beta * h_max / CONDITION if gamma is None else gamma
     posterior = LocalPosterior(loss, stack, _one(n_beta), _one(gamma), problem.masks)
     how = evaluation(loss, mode)
-    max_draws = settings.max_draws or default_max_draws(dim)
     gradient, baseline, before = None, None, 0
     if full:
         baseline = how.losses(_placed(stack, how), examples.take(None))[0].detach()

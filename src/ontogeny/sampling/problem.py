@@ -47,7 +47,8 @@ def build(model: object, data: Any, loss_fn: Any, selection: Any, n_beta: float 
         raise OntogenyError(f"{missing} must be given with a torch.nn.Module; got None. Only a Potential does without.")
     if not callable(loss_fn):
         raise OntogenyError(
-            f"loss_fn must be a function loss_fn(model, batch) that returns one loss per example; got {loss_fn!r}."
+            f"loss_fn must be a function loss_fn(model, batch) that returns one loss per example; got "
+            f"{type(loss_fn).__name__}. The order is model, data, loss_fn."
         )
     return _of_module(model, data, loss_fn, selection, device)
 

@@ -14,6 +14,8 @@ from torch import nn
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
 from ontogeny.core.version import __version__
+from ontogeny.estimators.diagnostics import r_hat
+from ontogeny.estimators.status import R_HAT_LIMIT
 from ontogeny.estimators.uncertainty import autocorrelation_time, standard_error
 from ontogeny.inputs.losses import Potential
 from ontogeny.sampling.calibration import Calibration
@@ -155,7 +157,10 @@ class Run:
         """Take the draws asked for, or go on until the target or the bound on gradient evaluations is met."""
         prepared, wanted = self._prepared, self._settings.draws
         planned = prepared.most_steps if wanted is None else wanted + (self._settings.burn_in or 0)
-        title = f"sampling, at most {prepared.max_draws if wanted is None else planned * prepared.count:,} gradients"
+        way = "one chain at a time" if prepared.mode == "serial" else "chains batched"
+        title = (
+            f"sampling, {way}, at most {prepared.max_draws if wanted is None else planned * prepared.count:,} gradients"
+        )
         with progress_bar(title, planned, progress) as tick:
             self.warm_up(tick)
             if wanted is not None:
@@ -190,6 +195,10 @@ class Run:
             return 0
         times = autocorrelation_time(values[:: max(len(values) // 8, 1)]).mean()
         needed = max(self.draws * (error / target) ** 2, ENOUGH_TIMES * float(times))
+        if not np.isfinite(needed):
+            needed = 2.0 * self.draws
+        if needed <= self.draws and not float(r_hat(values)) < R_HAT_LIMIT:
+            needed = 1.5 * self.draws
         missing = needed - self.draws
         return 0 if missing <= 0 else int(min(max(1.1 * missing, 0.1 * self.draws), self.draws)) + 1
 

@@ -31,6 +31,8 @@ NOISE_SHARE, NOISE_BIAS = 0.5, 0.02
 """Minibatch noise is kept below so many units of injected noise, or below such a share of λ̂, whichever is more."""
 LEAST_FRICTION = 0.01
 """In units of √(nβ·h_max + γ)."""
+SMALLER = 8.0
+"""At most so many times smaller is ε for the sake of minibatch noise."""
 WITHIN = 3.0
 """Standard errors that the virial may be away from its stationary value when burn-in ends."""
 SLACK = 0.01
@@ -189,6 +191,11 @@ class WarmUp:
         epsilon = kernel.stability / self.steepest / self.dim**kernel.shrink
         allowed = max(NOISE_SHARE, NOISE_BIAS * self.llc) if math.isfinite(self.llc) else math.inf
         if self._raw_noise > 0 and math.isfinite(allowed):
+            if kernel.momentum:
+                # a step for which the friction that is best without noise is enough: compensation is exact to first
+                # order in εκ, and friction over √ε, which the flat directions' speed hangs on, stays as it is
+                enough = (2.0 * self.friction * allowed / self._raw_noise) ** 2
+                epsilon = min(max(enough, epsilon / SMALLER), epsilon)
             epsilon = min(epsilon, 3.6 * allowed / self._raw_noise)
             if kernel.momentum:
                 # the share is (ε/4)·raw·coth(friction·√ε/2)

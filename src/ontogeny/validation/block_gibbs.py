@@ -19,13 +19,16 @@ class ReferenceRun(NamedTuple):
     """Standard deviation of the chains' means over √chains."""
     r_hat: float
     """√(1 + variance between chains' means/variance within), near 1 when all have seen everything."""
+    ess: float
+    """Effective draws of all chains together: chains·variance within/variance between chains' means."""
 
 
 def summarise(series: Tensor) -> ReferenceRun:
     """Reduce a series of shape (draws, chains)."""
     means = series.mean(0)
     ratio = float(means.var() / series.var(0).mean())
-    return ReferenceRun(float(means.mean()), float(means.std() / len(means) ** 0.5), (1 + ratio) ** 0.5)
+    se = float(means.std() / len(means) ** 0.5)
+    return ReferenceRun(float(means.mean()), se, (1 + ratio) ** 0.5, len(means) / ratio)
 
 
 def block_gibbs(

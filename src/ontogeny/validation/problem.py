@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.validation.quadrature import Exact, Moments
@@ -76,8 +76,22 @@ def _moments(problem: Problem, n_beta: float, localization: float) -> Moments:
     return problem.moments(n_beta, localization)
 
 
+class HasData(Protocol):
+    """A problem, exact or with a reference, that may have a version with data."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def data_version(self) -> DataVersion | None:
+        """Makes the model, data and loss function."""
+        ...
+
+
 def with_data(
-    problem: Problem, examples: int, seed: int = 0, label_noise: float = 0.0
+    problem: HasData, examples: int, seed: int = 0, label_noise: float = 0.0
 ) -> tuple[nn.Module, tuple[Tensor, ...], LossFunction]:
     """The problem as a model at w*, data and a per-example loss, ready for ``og.estimate_llc``.
 

@@ -76,7 +76,7 @@ def gaussian_given(n_beta: float, localization: float, H: Any, g: Any, c: Any, c
     H, g, c, center = (np.asarray(value, dtype=np.float64) for value in (H, g, c, center))
     k = H.shape[-1]
     kappa = n_beta * H + localization * np.eye(k)
-    covariance = np.linalg.inv(kappa)
+    covariance = 1 / kappa if k == 1 else np.linalg.inv(kappa)
     # in coordinates from the centre, f = nβ(½uᵀHu - pᵀu + q): no large terms cancel near w*
     p = g - (H @ center)
     q = 0.5 * np.einsum("...i,...i", H @ center, center) - g @ center + c

@@ -98,7 +98,10 @@ def double_well() -> Problem:
     """(w² - 16)²/128 at 4: curvature 1, barrier 2; the other well lies 8 away and has no mass at γ ≥ 1."""
 
     def moments(n_beta: float, localization: float) -> Moments:
-        w, dw = line(4.0, 0.3 / (n_beta + localization) ** 0.5, reach(localization), 120)
+        inner = 0.3 / (n_beta + localization) ** 0.5
+        (inside, d_inside), (outside, d_outside) = panels(inner, 4.0), panels(inner, 4.0 + reach(localization))
+        right, d_right = np.concatenate([4 - inside, 4 + outside]), np.concatenate([d_inside, d_outside])
+        w, dw = np.concatenate([-right, right]), np.concatenate([d_right, d_right])
         f = n_beta * (w**2 - 16) ** 2 / 128
         return average(np.log(dw) - f - 0.5 * localization * (w - 4) ** 2, f)
 

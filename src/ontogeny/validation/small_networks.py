@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.validation.data_versions import logistic_regression, softmax_labels, tanh_regression
 from ontogeny.validation.problem import Problem
 from ontogeny.validation.quadrature import (
@@ -42,12 +43,17 @@ def softmax(classes: int) -> Problem:
 
 
 def _softmax_moments(classes: int) -> Exact:
-    """(Σ e^b)^{-nβ} = ∫ e^{nβτ} e^{-e^τ Σ e^b} dτ / Γ(nβ) sets the K biases apart: two nested integrals for any K."""
+    """(Σ e^b)^{-nβ} = ∫ e^{nβτ} e^{-e^τ Σ e^b} dτ / Γ(nβ) sets the K biases apart: two nested integrals for any K.
+
+    The integral over τ grows long as nβ falls, so there is no value below nβ = 0.1.
+    """
     from scipy.special import digamma, polygamma
 
     K = classes
 
     def moments(n_beta: float, localization: float) -> Moments:
+        if n_beta < 0.1:
+            raise OntogenyError(f"n_beta must be at least 0.1 for the exact value of a softmax; got {n_beta}.")
         share = n_beta / K
         spread = (1 / n_beta + 1 / (K * localization)) ** 0.5  # τ's standard deviation, nearly
         tau = np.log(share) + spread * np.arange(-14 - 40 / (n_beta * spread), 14.01, 0.2)[:, None]

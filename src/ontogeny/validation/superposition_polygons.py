@@ -62,11 +62,16 @@ def polygon(corners: int, spare_bias: float | None = None) -> Tensor:
     def assemble(radius: float, bias: float) -> Tensor:
         spare = FEATURES - corners
         W = torch.cat([radius * circle, torch.zeros(2, spare, dtype=torch.float64)], 1)
-        biases = [torch.full((corners,), bias).double(), torch.full((spare,), spare_bias or 0.0).double()]
+        biases = [
+            torch.full((corners,), bias, dtype=torch.float64),
+            torch.full((spare,), spare_bias or 0.0, dtype=torch.float64),
+        ]
         return torch.cat([W.flatten(), *biases])
 
-    start = (1.17, -0.28) if corners == 5 else (1.32, -0.62)
-    radius, bias = fmin(lambda v: float(loss(assemble(*v))), start, xtol=1e-12, ftol=1e-16, disp=False)
+    def height(point: Any) -> float:
+        return float(loss(assemble(point[0], point[1])))
+
+    radius, bias = fmin(height, (1.17, -0.28) if corners == 5 else (1.32, -0.62), xtol=1e-12, ftol=1e-16, disp=False)
     return assemble(radius, bias)
 
 

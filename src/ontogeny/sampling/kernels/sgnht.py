@@ -37,7 +37,7 @@ def step(
     Thermostat mass μ = 4d/f². Exact for constant noise up to O(ε); Langevin dynamics for ξ = 0.
     """
     delta = step_size.sqrt()
-    mass = 4.0 * state.dim / friction.to(state.dim).square()
+    mass = 4.0 * state.dim.clamp(min=1.0) / friction.to(state.dim).square()
 
     def along(values: Tensor, like: Tensor) -> Tensor:
         return spread(values.to(like), like, axis)

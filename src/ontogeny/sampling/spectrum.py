@@ -1,0 +1,85 @@
+"""What second order alone says of λ̂, where the whole spectrum of the Hessian at w* can be had."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ontogeny.core.trees import tree_map
+from ontogeny.core.types import Batch, Loss, Params
+from ontogeny.operators.hessian import dense_hessian, flatten, hessian_vector_product, unflatten_like
+
+MOST_WEIGHTS = 200
+
+
+def second_order(
+    loss: Loss,
+    center: Params,
+    batches: Sequence[Batch],
+    masks: Params | None,
+    n_beta: float,
+    gamma: float,
+    gradient: Params | None = None,
+) -> tuple[float, float]:
+    """(½ Σ nβh/(nβh + γ), -Σ (nβg)²/(nβh + γ)·(1 - nβh/(2(nβh + γ)))), h and g in the Hessian's eigenbasis at w*.
+
+    Their sum is λ̂(nβ, γ) of the quadratic around w*, exactly; both are dimensionless. The first is what the Gaussian
+    around w* leaves of d/2, the second what is due to w* being no minimum, and the most common reason for a negative
+    λ̂. NaN above 200 sampled weights, where the loss is not finite, and where some nβh + γ is not positive, so that the
+    quadratic has no posterior.
+
+    Args:
+        loss: its mean over a batch is L.
+        center: w*, without a leading axis.
+        batches: L is their mean; 2·d gradient evaluations of each are spent on d sampled weights.
+        masks: 1 where a weight is sampled; None: everywhere.
+        n_beta: nβ, 1/loss.
+        gamma: γ, 1/weight².
+        gradient: ∇L(w*) over all examples, with or without a leading axis of length one, where ``batches`` hold only
+            some of them; the gradient of some would be counted as a slope of L.
+    """
+    keep = np.ones(sum(v.numel() for v in center.values()), bool) if masks is None else flatten(masks) > 0
+    if not 0 < int(keep.sum()) <= MOST_WEIGHTS:
+        return math.nan, math.nan
+    hessian = np.mean([_hessian(loss, center, batch, keep) for batch in batches], axis=0)
+    if gradient is None:
+        gradient = tree_map(lambda *g: torch.stack(g).mean(0), *(_gradient(loss, center, batch) for batch in batches))
+    slope = flatten(gradient)[keep]
+    if not (np.isfinite(hessian).all() and np.isfinite(slope).all()):
+        return math.nan, math.nan
+    h, basis = np.linalg.eigh(0.5 * (hessian + hessian.T))
+    kappa = n_beta * h + gamma
+    if not (kappa > 0).all():
+        return math.nan, math.nan
+    pull = (n_beta * (basis.T @ slope)) ** 2 / kappa
+    share = n_beta * h / kappa
+    return float(0.5 * share.sum()), float(-(pull * (1.0 - 0.5 * share)).sum())
+
+
+def _hessian(loss: Loss, center: Params, batch: Batch, keep: np.ndarray) -> np.ndarray:
+    """The Hessian of the sampled weights, float64, shape ``(d, d)``: whole where the loss batches, else by columns."""
+    if keep.size <= 2 * MOST_WEIGHTS:
+        try:
+            whole: Tensor = dense_hessian(loss, {name: v.unsqueeze(0) for name, v in center.items()}, batch)[0]
+            return np.asarray(whole.detach().double().cpu().numpy())[np.ix_(keep, keep)]
+        except Exception:  # whatever a stranger's model raises inside vmap, it means the same: column by column
+            pass
+    columns = []
+    for number in np.flatnonzero(keep):
+        unit = np.zeros(keep.size)
+        unit[number] = 1.0
+        columns.append(flatten(hessian_vector_product(loss, center, batch, unflatten_like(unit, center)))[keep])
+    return np.stack(columns)
+
+
+def _gradient(loss: Loss, center: Params, batch: Batch) -> Params:
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in center.items()}
+    with torch.enable_grad():
+        found = torch.autograd.grad(
+            loss(leaves, batch).mean(), list(leaves.values()), allow_unused=True, materialize_grads=True
+        )
+    return dict(zip(center, found, strict=True))
