@@ -188,6 +188,10 @@ def main(argv: list[str] | None = None) -> int:
         peers = {
             v: peer(python, v, {n: chosen[n][v].settings for n in LOSSES}, args.seeds) for v, python in versions.items()
         }
+    record: dict[str, Any] = {"exact": exact, "peers": peers}
+    record["settings"] = {name: {v: [*choice] for v, choice in by.items()} for name, by in chosen.items()}
+    if args.json:
+        args.json.write_text(json.dumps(record))  # the peers take longest
     ours("quadratic", 0, 2000)  # imports and first calls
     few = [ours(name, seed, EVALUATIONS) for name in LOSSES for seed in range(args.our_seeds)]
     own = [ours(name, seed, None) for name in LOSSES for seed in range(args.seeds)]
@@ -216,8 +220,7 @@ def main(argv: list[str] | None = None) -> int:
             words.append(f"{rows[0].get(key)}; " + ", ".join(sorted({row.get("status", "failed") for row in rows})))
         print(f"| {name} | " + " | ".join(words) + " |")
     if args.json:
-        settings = {name: {v: [*choice] for v, choice in by.items()} for name, by in chosen.items()}
-        args.json.write_text(json.dumps({"exact": exact, "settings": settings, "peers": peers, "few": few, "own": own}))
+        args.json.write_text(json.dumps(record | {"few": few, "own": own}))
     return 0
 
 

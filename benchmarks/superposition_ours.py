@@ -103,7 +103,7 @@ def _start(
         mode="stacked",
         compile=compiled,
     )
-    return run, lambda step: x[batches.at(step)]
+    return run, lambda step: (x[batches.at(step)],)
 
 
 def ours_chain_steps_per_second(problem: Problem, settings: Settings, chains: int, compiled: bool) -> float:

@@ -67,12 +67,8 @@ def states(kernel, axis=0, chains=slice(None), change=lambda drift, noise: (drif
         if error is not None and not kernel.full_batch_only:
             drift_noise, _ = change(error(f"error {number}", axis), noise)
             drift_noise = pick(drift_noise, chains, axis)
-        signal = Signal(
-            pick(drift, chains, axis), heights(number, chains), coins(kernel, number, chains), drift_noise
-        )
-        state, accepted = kernel.step(
-            out[-1], signal, pick(noise, chains, axis), **settings(chains), axis=axis
-        )
+        signal = Signal(pick(drift, chains, axis), heights(number, chains), coins(kernel, number, chains), drift_noise)
+        state, accepted = kernel.step(out[-1], signal, pick(noise, chains, axis), **settings(chains), axis=axis)
         assert (accepted is not None) == kernel.full_batch_only
         if accepted is not None:
             assert accepted.dtype == torch.bool and accepted.shape == heights(number, chains).shape

@@ -151,8 +151,8 @@ def test_a_regression_with_a_tenth_of_the_data_a_step(name, care, chains=2000):
     w_star = optimum + torch.tensor([0.6, 0.1], dtype=DOUBLE)
     gradient = A @ (w_star - optimum)
     K = (N_BETA * A + GAMMA * torch.eye(2, dtype=DOUBLE)).numpy()
-    step_size = (0.15 if name == "baoab" else 0.3) / float(np.linalg.eigvalsh(K).max())
-    friction = 1 / math.sqrt(step_size)
+    step_size = (0.25 if name == "baoab" else 0.3) / float(np.linalg.eigvalsh(K).max())
+    friction = 2 / math.sqrt(step_size)
     shift = -np.linalg.solve(K, N_BETA * gradient.numpy())  # the posterior mean, from w*
 
     def noise(moment):

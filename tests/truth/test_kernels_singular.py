@@ -73,7 +73,7 @@ class Well:
         stream, width = generator(0, "exact draws"), self.localization**-0.5 if self.dim == 2 else 0.12
         tries = width * torch.randn(20 * chains, self.dim, generator=stream, dtype=DOUBLE)
         log_ratio = 0.5 * tries.square().sum(1) / width**2 - self.energy(tries)
-        highest = self.dim == 1 and 1 / (16 * self.n_beta * width**4) or 0.0  # of w²/2σ² - nβw⁴
+        highest = 1 / (16 * self.n_beta * width**4) if self.dim == 1 else 0.0  # of w²/2σ² - nβw⁴
         keep = torch.rand(len(tries), generator=stream, dtype=DOUBLE).log() < log_ratio - highest
         found = tries[keep][:chains]
         assert len(found) == chains

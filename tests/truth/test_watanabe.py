@@ -50,7 +50,7 @@ def exact(model, data, n_beta, gamma=GAMMA):
 def agrees(found, values, sigmas=4.0):
     for name, value in values.items():
         error = float(found[f"{name}_se"])
-        assert 0 < error and abs(float(found[name]) - value) < sigmas * error, (name, float(found[name]), error, value)
+        assert error > 0 and abs(float(found[name]) - value) < sigmas * error, (name, float(found[name]), error, value)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_at_the_temperature_of_bayes_and_with_one_chain(regression):
 
 def test_errors_are_as_large_as_the_spread(regression):
     model, data = regression
-    settings = {"localization": GAMMA, "batch_size": EXAMPLES, "chains": 4, "draws": 40, "progress": False}
+    settings = {"localization": GAMMA, "batch_size": EXAMPLES, "chains": 4, "draws": 24, "progress": False}
     settings |= {"step_size": 5e-3, "burn_in": 100, "max_draws": 4 * 2000}
-    found = [og.watanabe(model, data, nats, seed=seed, **settings) for seed in range(12)]
+    found = [og.watanabe(model, data, nats, seed=seed, **settings) for seed in range(10)]
     for name in ("wbic", "functional_variance"):
         spread = np.std([float(one[name]) for one in found], ddof=1)
         claimed = np.mean([float(one[f"{name}_se"]) for one in found])

@@ -30,7 +30,7 @@ def test_standing_still_takes_a_calibration():
     calibration = og.calibrate(Linear(), data(), squares, chains=4, max_draws=4000, progress=False)
     found = og.controls.zero_move(Linear(), data(), squares, calibration=calibration, progress=False)
     assert abs(float(found.llc)) < 1e-4
-    assert float(found.n_beta) == calibration.n_beta and float(found.step_size) == 1e-30
+    assert float(found.n_beta) == calibration.n_beta and float(found.step_size) == 1e-36
 
 
 @pytest.mark.parametrize("name", ["step_size", "burn_in"])
@@ -61,7 +61,7 @@ def test_the_prior_alone_finds_its_own_setting_or_takes_a_calibration():
     inputs = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
     want = 0.5 * calibration.n_beta / calibration.localization * float(inputs.square().sum(1).mean())
     assert abs(float(first.llc) - want) < 4 * float(first.llc_se) + 0.01 * want
-    with pytest.raises(og.OntogenyError, match="calibration must be what og.calibrate returned"):
+    with pytest.raises(og.OntogenyError, match=r"calibration must be what og.calibrate returned"):
         og.controls.prior_only(Linear(), data(), squares, calibration=3)
 
 

@@ -16,10 +16,10 @@ def measured(problem, *rest, **settings):
 
 
 def test_an_asymptotic_one():
-    text = og.describe_estimate(measured(well(10.0), n_beta=1000.0, localization=10.0, draws=4000))
+    text = og.describe_estimate(measured(well(10.0), n_beta=1000.0, localization=10.0, draws=2500, burn_in=400))
     assert text.startswith("λ̂(nβ = 1000, γ = 10) = ")
     for part in (" ± ", "Status ok:", "Regime localised (nβ·h_max/γ = 1e+03):", "Every step saw the full batch.",
-                 "No drift was capped.", "gradient evaluations with 32 chains of 4000 draws of baoab."):  # fmt: skip
+                 "No drift was capped.", "gradient evaluations with 32 chains of 2500 draws of baoab."):  # fmt: skip
         assert part in text, part
     assert "not asymptotic" not in text and "learning coefficient λ" not in text
     assert "λ̂ hardly depends on the temperature here" in text
@@ -41,7 +41,7 @@ def test_a_prior_dominated_one_is_not_extrapolated():
 
 
 def test_a_short_one_says_that_it_cannot_tell():
-    text = og.describe_estimate(measured(well(10.0), n_beta=1000.0, localization=1.0, draws=20, chains=4))
+    text = og.describe_estimate(measured(well(10.0), n_beta=1000.0, localization=1.0, draws=20, chains=4, burn_in=50))
     assert "Whether the temperature is asymptotic cannot be told" in text or "not asymptotic" in text
 
 
@@ -51,7 +51,9 @@ def test_minibatches_are_mentioned():
 
 
 def test_a_diverged_one_gives_no_number():
-    text = og.describe_estimate(measured(well(1.0), n_beta=100.0, localization=10.0, step_size=0.5, draws=20))
+    text = og.describe_estimate(
+        measured(well(1.0), **{"n_beta": 100.0, "localization": 10.0, "step_size": 0.5, "burn_in": 5, "draws": 20})
+    )
     assert "is not given, since 32 chains diverged." in text and "Status diverged:" in text and "nan" not in text
 
 
@@ -67,5 +69,5 @@ def test_what_is_refused():
     with pytest.raises(og.OntogenyError, match=r"must be a single one; it has the dims .* estimate.isel\(dataset=0\)"):
         og.describe_estimate(found)
     assert og.describe_estimate(found.isel(dataset=0)).startswith("λ̂")
-    with pytest.raises(og.OntogenyError, match="estimate must be the xarray.Dataset .* got float"):
+    with pytest.raises(og.OntogenyError, match=r"estimate must be the xarray.Dataset .* got float"):
         og.describe_estimate(1.0)

@@ -59,7 +59,7 @@ def test_a_lost_chain_stays_lost(draws):
 def test_other_dims_stay():
     x, y = data()
     sets = {"all": (x, y), "half": (x[:20], y[:20])}
-    two = og.sample(Linear(), sets, squares, **{**SHORT, "draws": 400, "burn_in": 100})
+    two = og.sample(Linear(), sets, squares, **{**SHORT, "draws": 200, "burn_in": 50})
     found = og.reweighted(two, localization=2.2)
     assert found.llc.dims == ("dataset",) and list(found.dataset.values) == ["all", "half"]
     alone = og.reweighted(two.sel(dataset="half"), localization=2.2)
@@ -67,7 +67,7 @@ def test_other_dims_stay():
 
 
 def test_minibatch_draws_take_another_localization_only():
-    some = og.sample(Linear(), data(), squares, **{**SHORT, "batch_size": 8, "draws": 800, "chains": 8})
+    some = og.sample(Linear(), data(), squares, **{**SHORT, "batch_size": 8, "draws": 300, "chains": 8})
     assert np.isfinite(og.reweighted(some, localization=2.5).llc)
     assert np.isfinite(og.reweighted(some, n_beta=20.0, localization=2.5).llc)  # that of the draws
     with pytest.raises(og.OntogenyError, match=r"n_beta = 30.0 cannot be reached from draws that saw minibatches"):

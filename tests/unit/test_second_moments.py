@@ -49,7 +49,7 @@ def within(found, name, exact, sigmas=4.0):
     assert abs(value - exact) < sigmas * error, (name, value, error, exact)
 
 
-@pytest.mark.parametrize("noise", [0.0, 3.0])
+@pytest.mark.parametrize("noise", [0.0, 1.5])
 def test_the_variance_of_the_loss_without_that_of_the_minibatches(noise):
     draws, _ = made(noise=noise)
     found = og.llc_from_draws(draws)
@@ -59,7 +59,7 @@ def test_the_variance_of_the_loss_without_that_of_the_minibatches(noise):
     # Cov(½‖z‖², ‖z‖²/nβ) = DIM/nβ
     within(found, "d_log_llc_d_log_localization", -0.5 * GAMMA * DIM / N_BETA / (DIM / 2))
     assert float(found.minibatch_variance_share) == pytest.approx(noise**2 / (noise**2 + DIM / 2), abs=0.05)
-    assert not noise or float(draws["loss"].var()) * N_BETA**2 > 4 * DIM / 2  # as it is without subtraction
+    assert not noise or float(draws["loss"].var()) * N_BETA**2 > 1.5 * DIM / 2  # as it is without subtraction
 
 
 def test_the_control_variate_of_the_halves_makes_it_sharper():

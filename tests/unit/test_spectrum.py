@@ -55,12 +55,10 @@ def test_masks_leave_weights_out():
 
 
 def test_it_is_not_defined_where_the_quadratic_has_no_posterior():
-    matrix = -torch.eye(3, dtype=torch.float64)
+    hill = quadratic(-torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
     center = {"w": torch.zeros(3, dtype=torch.float64)}
-    assert all(
-        map(math.isnan, second_order(quadratic(matrix, torch.zeros(3).double()), center, [None], None, 5.0, 4.0))
-    )
-    found = second_order(quadratic(matrix, torch.zeros(3).double()), center, [None], None, 5.0, 6.0)
+    assert all(map(math.isnan, second_order(hill, center, [None], None, 5.0, 4.0)))
+    found = second_order(hill, center, [None], None, 5.0, 6.0)
     assert found[0] == pytest.approx(-0.5 * 3 * 5.0)
 
 
@@ -79,13 +77,13 @@ def test_it_is_not_computed_for_many_weights_or_infinite_ones():
 def test_data_in_batches_with_the_gradient_of_all(model):
     problem = build(model(torch.float64), data(torch.float64), squares, None, None, None)
     examples = problem.examples
-    whole = second_order(problem.loss, problem.center, [examples.take(None)], None, N_BETA, 20.0)
+    whole = second_order(problem.loss, problem.center, [examples.take(None)], None, N_BETA, 2000.0)
     parts = [examples.take(part) for part in torch.arange(examples.count).split(10)]
-    assert second_order(problem.loss, problem.center, parts, None, N_BETA, 20.0) == pytest.approx(whole, rel=1e-9)
+    assert second_order(problem.loss, problem.center, parts, None, N_BETA, 2000.0) == pytest.approx(whole, rel=1e-9)
     leaves = {name: value.clone().requires_grad_() for name, value in problem.center.items()}
     found = torch.autograd.grad(problem.loss(leaves, examples.take(None)).mean(), list(leaves.values()))
     gradient = {name: g.unsqueeze(0) for name, g in zip(leaves, found, strict=True)}
-    given = second_order(problem.loss, problem.center, parts, None, N_BETA, 20.0, gradient)
+    given = second_order(problem.loss, problem.center, parts, None, N_BETA, 2000.0, gradient)
     assert given == pytest.approx(whole, rel=1e-9)
 
 

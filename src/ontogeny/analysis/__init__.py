@@ -6,7 +6,7 @@ from ontogeny.analysis.emergence import emergence_against_jump, feature_emergenc
 from ontogeny.analysis.intervals import MeanInterval, t_interval
 from ontogeny.analysis.proportions import class_fractions, clopper_pearson
 from ontogeny.analysis.sigmoid import AcceptanceRule, fit_sigmoids, sigmoid, start_of_representation, start_of_rise
-from ontogeny.analysis.trajectories import CLASSES, TrajectoryThresholds, classify_trajectories
+from ontogeny.analysis.trajectories import CLASSES, TrajectoryThresholds, classify_trajectories, rank_before_plateau
 
 __all__ = [
     "CLASSES",
@@ -23,6 +23,7 @@ __all__ = [
     "emergence_against_jump",
     "feature_emergence",
     "fit_sigmoids",
+    "rank_before_plateau",
     "sigmoid",
     "start_of_representation",
     "start_of_rise",

@@ -66,9 +66,9 @@ def classify_trajectories(
     "stuck". A rank that is not finite after `start` is an OntogenyError, since no class would be true.
 
     Returns a Dataset with dim `seed`: `kind` (word), `jump_step` (steps, NaN when it never stays), `plateau_steps`
-    (longest time in the band before the jump, steps), `plateau_rank` (mean rank of that time, NaN if none), `fall`
-    (largest fall below a held level, rank), `final_rank` (mean rank of the last twentieth). The thresholds are in the
-    attrs.
+    (longest time in the band before the jump, steps), `plateau_start` (where it begins) and `plateau_rank` (mean rank
+    of that time), both NaN if none, `fall` (largest fall below a held level, rank), `final_rank` (mean rank of the last
+    twentieth). The thresholds are in the attrs.
     """
     limits = thresholds or TrajectoryThresholds()
     rows = []
@@ -85,7 +85,7 @@ def classify_trajectories(
             )
         jump = _reaches_to_stay(rank, limits.jump_level, limits.jump_level - limits.jump_slack)
         before = slice(None, jump)
-        plateau, level = _longest_stay(steps[before], rank[before], limits)
+        plateau, begins, level = _longest_stay(steps[before], rank[before], limits)
         fall = _fall_from_held(steps, rank, limits.hold_fraction * length)
         stuck = jump is None or not math.isfinite(begin)
         if fall > limits.fall_tolerance:
@@ -96,11 +96,12 @@ def classify_trajectories(
             kind = "plateau_then_jump" if plateau >= limits.plateau_fraction * length else "early_rise"
         jump_step = math.nan if stuck or jump is None else float(steps[jump])
         final = float(rank[-max(1, len(rank) // 20) :].mean())
-        rows.append((kind, jump_step, plateau, level, fall, final))
+        rows.append((kind, jump_step, plateau, begins, level, fall, final))
     words = (
         ("kind", "kind of trajectory", ""),
         ("jump_step", "step at which the rank reaches the jump level to stay", "steps"),
         ("plateau_steps", "longest time on the plateau", "steps"),
+        ("plateau_start", "first step of that time", "steps"),
         ("plateau_rank", "mean rank on the plateau", "rank"),
         ("fall", "largest fall below a level that was held", "rank"),
         ("final_rank", "mean rank of the last twentieth", "rank"),
@@ -108,6 +109,26 @@ def classify_trajectories(
     columns = zip(words, zip(*rows, strict=True), strict=True)
     table = {name: variable(("seed",), list(column), long, unit) for (name, long, unit), column in columns}
     return xr.Dataset(table, coords={"seed": seeds_of(effective_rank)}, attrs=asdict(limits))
+
+
+def rank_before_plateau(
+    effective_rank: xr.DataArray,
+    feature_norm: xr.DataArray,
+    plateau_start: xr.DataArray,
+    represented_above: float = 0.5,
+) -> xr.DataArray:
+    """Highest effective rank of each seed before its plateau, while two features or more are represented; (seed,).
+
+    Two orthogonal features have rank 2, so a later jump to 2 can be a return. effective_rank: (seed, time),
+    feature_norm: (seed, time, feature), with the coordinate `step`; plateau_start: (seed,), from
+    `classify_trajectories`; a feature is represented from norm `represented_above` on. NaN without a plateau, or where
+    fewer than two features were represented before it.
+    """
+    two = (feature_norm >= represented_above).sum("feature") >= 2
+    highest = effective_rank.where(two & (effective_rank["step"] < plateau_start)).max("time")
+    highest.attrs = {"long_name": "highest effective rank before the plateau", "units": "rank"}
+    highest.attrs["represented_above"] = represented_above
+    return highest
 
 
 def _reaches_to_stay(values: Array, level: float, keep: float) -> int | None:
@@ -118,15 +139,15 @@ def _reaches_to_stay(values: Array, level: float, keep: float) -> int | None:
     return settled + int(above[0]) if len(above) else None
 
 
-def _longest_stay(steps: Array, rank: Array, limits: TrajectoryThresholds) -> tuple[float, float]:
-    """Longest unbroken time in the plateau's band, in steps, and the mean rank over it; (0, NaN) when there is none."""
+def _longest_stay(steps: Array, rank: Array, limits: TrajectoryThresholds) -> tuple[float, float, float]:
+    """Longest unbroken time in the plateau's band, its first step, both in steps, and its mean rank; or (0, NaN, NaN)."""
     inside = np.abs(rank - limits.plateau_level) <= limits.plateau_band
     edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(int)))
     runs: npt.NDArray[np.int64] = edges.reshape(-1, 2)
     if len(runs) == 0:
-        return 0.0, math.nan
+        return 0.0, math.nan, math.nan
     first, stop = max(runs.tolist(), key=lambda run: steps[run[1] - 1] - steps[run[0]])
-    return float(steps[stop - 1] - steps[first]), float(rank[first:stop].mean())
+    return float(steps[stop - 1] - steps[first]), float(steps[first]), float(rank[first:stop].mean())
 
 
 def _fall_from_held(steps: Array, rank: Array, hold: float) -> float:

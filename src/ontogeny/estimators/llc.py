@@ -10,7 +10,7 @@ from ontogeny.core.schema import describe
 from ontogeny.estimators import diagnostics
 from ontogeny.estimators.checks import checks
 from ontogeny.estimators.second_moments import second_moments
-from ontogeny.estimators.series import SAMPLE_DIMS, error, excess_loss, mean, reduce_samples
+from ontogeny.estimators.series import SAMPLE_DIMS, error, excess_loss, mean, reduce_samples, without_lost
 from ontogeny.estimators.status import regime, status
 
 _NEEDED = (
@@ -67,19 +67,18 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
     """
     _check(draws)
     target_se = draws.attrs.get("target_se") if target_se is None else target_se
+    draws = without_lost(draws)
     excess = draws["n_beta"] * excess_loss(draws)
-    lost = draws["diverged"].sum("chain")
-    whole = lost == 0
     out = xr.Dataset(
         {
-            "llc": mean(excess).where(whole),
-            "llc_se": error(excess).where(whole),
-            "r_hat": reduce_samples(diagnostics.r_hat, excess).where(whole),
-            "ess": reduce_samples(diagnostics.bulk_ess, excess).where(whole),
-            "chains_lost": lost,
+            "llc": mean(excess),
+            "llc_se": error(excess),
+            "r_hat": reduce_samples(diagnostics.r_hat, excess),
+            "ess": reduce_samples(diagnostics.bulk_ess, excess),
+            "chains_lost": draws["diverged"].sum("chain"),
         }
     )
-    out = out.merge(second_moments(draws))
+    out = out.assign(second_moments(draws).data_vars)
     for name in KEPT:
         if name in draws:
             out[name] = draws[name]
@@ -87,7 +86,7 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
     tests = checks(draws, out, target_se)
     out["status"] = status(tests)
     out["regime"] = regime(out["llc"], out["llc_se"], out["localisation_ratio"])
-    out = out.merge(tests)
+    out = out.assign(tests.data_vars)
     out.attrs = dict(draws.attrs)
     return describe(out)
 

@@ -11,7 +11,7 @@ import xarray as xr
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schema import describe
 from ontogeny.estimators.llc import llc_from_draws
-from ontogeny.estimators.series import SAMPLE_DIMS, error, excess_loss
+from ontogeny.estimators.series import SAMPLE_DIMS, error, excess_loss, without_lost
 from ontogeny.estimators.status import regime, status
 
 LEAST_SHARE, LEAST_DRAWS = 0.1, 100
@@ -51,9 +51,9 @@ def reweighted(draws: xr.Dataset, n_beta: float | None = None, localization: flo
             "weights; sample with batch_size = the number of examples, or change localization alone."
         )
     whole = base["chains_lost"] == 0
-    loss = excess_loss(draws).where(whole)
-    distance = draws["distance_squared"].astype(np.float64).where(whole)
-    log_weight = -0.5 * (new_gamma - old_gamma) * distance
+    draws = without_lost(draws)
+    loss = excess_loss(draws)
+    log_weight = -0.5 * (new_gamma - old_gamma) * draws["distance_squared"]
     if n_beta is not None:
         log_weight = log_weight - (new_n_beta - old_n_beta) * loss
     weight: xr.DataArray = xr.apply_ufunc(np.exp, log_weight - log_weight.max(SAMPLE_DIMS, skipna=False))
@@ -100,8 +100,8 @@ def _error(weight: xr.DataArray, excess: xr.DataArray, llc: xr.DataArray, scale:
 
 def _full_batch(draws: xr.Dataset) -> bool:
     """Whether every draw saw the same data: then L(w*) is one number."""
-    at_center = draws["loss_at_center"].where(draws["diverged"].sum("chain") == 0)
-    return bool((at_center.max(SAMPLE_DIMS) == at_center.min(SAMPLE_DIMS)).where(at_center.notnull().any(), True).all())
+    at_center = draws["loss_at_center"]
+    return bool((at_center.max(SAMPLE_DIMS) == at_center.min(SAMPLE_DIMS)).all())
 
 
 def _ratio(draws: xr.Dataset, n_beta: xr.DataArray, gamma: xr.DataArray) -> xr.DataArray:

@@ -26,16 +26,14 @@ def second_moments(draws: xr.Dataset) -> xr.Dataset:
     - ``d_log_llc_d_log_localization`` = -(γ/2)·Cov(nβL, ‖w - w*‖²)/λ̂.
     - ``d_log_llc_d_log_n_beta`` = temperature_slope/λ̂.
 
-    Errors: standard error of the mean of the series of centred products (of the linearised ratio, for the last two).
-    That leaves out the error of the sample mean itself, which is of second order: Var is too small by llc_se², a share
-    of about 2/ess. With an odd minibatch that is not cut in two for compensation a share 1/b of the batch part too
-    much is subtracted. NaN where minibatches were used and their halves were not told apart (one example each).
+    NaN where a draw is. Errors: standard error of the mean of the series of centred products (of the linearised ratio,
+    for the last two). That leaves out the error of the sample mean itself, which is of second order: Var is too small
+    by llc_se², a share of about 2/ess. With an odd minibatch that is not cut in two for compensation a share 1/b of the
+    batch part too much is subtracted. NaN also where minibatches were used and their halves were not told apart (one
+    example each).
 
     Source: λ̂'s expansion in log nβ, Watanabe (2013), JMLR 14:867; the halves and the errors are ours.
     """
-    lost = draws["diverged"].sum("chain")
-    varying = [str(name) for name, values in draws.data_vars.items() if set(SAMPLE_DIMS) <= set(values.dims)]
-    draws = draws.assign({name: draws[name].astype(np.float64).where(lost == 0) for name in varying})
     n_beta, gamma = draws["n_beta"], draws["localization"].astype(np.float64)
     excess = n_beta * excess_loss(draws)
     llc = mean(excess)

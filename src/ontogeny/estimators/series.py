@@ -24,6 +24,13 @@ def paired_loss(draws: xr.Dataset) -> xr.DataArray:
     return draws["loss"].astype(np.float64) - draws["loss_at_center"].astype(np.float64)
 
 
+def without_lost(draws: xr.Dataset) -> xr.Dataset:
+    """The draws, with NaN in place of every one where a chain diverged: infinities would only bring warnings."""
+    whole = draws["diverged"].sum("chain") == 0
+    varying = [name for name, values in draws.data_vars.items() if set(SAMPLE_DIMS) <= set(values.dims)]
+    return draws.assign({name: draws[name].astype(np.float64).where(whole) for name in varying})
+
+
 def reduce_samples(function: Callable[..., Any], values: xr.DataArray) -> xr.DataArray:
     """Apply a numpy function over the last two axes (chain, draw), in float64."""
     return xr.apply_ufunc(function, values.astype(np.float64), input_core_dims=[SAMPLE_DIMS])

@@ -132,19 +132,32 @@ def _step_function(
         fixed: Constants,
         adapting: bool,
     ) -> tuple[Any, Params | None, Record]:
-        gradients, losses = zip(*(how.gradients(state.params, part) for part in parts), strict=True)
         offset = tree_map(torch.sub, state.params, fixed.center)
-        zero = torch.zeros_like(losses[0][0])
-        control = [zero]
+        control: Sequence[Tensor]
         if fixed.gradient is not None:
-            at_center, baselines = zip(*(how.gradients(fixed.centers, part) for part in parts), strict=True)
-            errors = [of_chains(tree_map(torch.sub, g, fixed.gradient)) for g in at_center]
-            gradients = tuple(tree_map(torch.sub, g, error) for g, error in zip(gradients, errors, strict=True))
+            # w* goes along as one more chain of each centre
+            everywhere = tree_map(lambda w, c: torch.cat([w, c], axis), state.params, fixed.centers)
+            found, values = zip(*(how.gradients(everywhere, part) for part in parts), strict=True)
+            chains = values[0].shape[1] - next(iter(fixed.centers.values())).shape[axis]
+            losses = tuple(value[:, :chains] for value in values)
+            baselines = tuple(value[:, chains:] for value in values)
+            errors = [
+                of_chains(tree_map(lambda g, g_star: _last(g, chains, axis) - g_star, both, fixed.gradient))
+                for both in found
+            ]
+            gradients = tuple(
+                tree_map(lambda g, error: g.narrow(axis, 0, chains) - error, both, error)
+                for both, error in zip(found, errors, strict=True)
+            )
             control = [chain_sum(tree_map(torch.mul, error, offset), axis) for error in errors]
-        elif fixed.baseline is None:
-            baselines = tuple(how.losses(fixed.centers, part) for part in parts)
         else:
-            baselines = (torch.stack([fixed.baseline, torch.zeros_like(fixed.baseline)]),)
+            gradients, losses = zip(*(how.gradients(state.params, part) for part in parts), strict=True)
+            control = [torch.zeros_like(losses[0][0])]
+            if fixed.baseline is None:
+                baselines = tuple(how.losses(fixed.centers, part) for part in parts)
+            else:
+                baselines = (torch.stack([fixed.baseline, torch.zeros_like(fixed.baseline)]),)
+        zero = torch.zeros_like(losses[0][0])
         baselines = tuple(value.repeat_interleave(chains_per_center, 1) for value in baselines)
         if fixed.baseline is not None:  # the full batch adds nothing of its own, however it is cut in two
             losses = (torch.stack([losses[0][0], zero]),)
@@ -172,7 +185,7 @@ def _step_function(
             loss_now,
             at_w_star,
             gap,
-            torch.stack(control).mean(0),
+            torch.stack(list(control)).mean(0),
             virial,
             distance_squared,
             share,
@@ -190,6 +203,10 @@ def _step_function(
         return state, debt, record
 
     return step
+
+
+def _last(values: Tensor, start: int, axis: int) -> Tensor:
+    return values.narrow(axis, start, values.shape[axis] - start)
 
 
 def _with_debt(

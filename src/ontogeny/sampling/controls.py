@@ -19,8 +19,8 @@ from ontogeny.inputs.losses import LossFunction, Potential
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.estimate import calibrate, estimate_llc, sample
 
-NO_STEP = 1e-30
-"""ε in weight² at which no weight moves by more than the rounding of the smallest one."""
+NO_STEP = 1e-36
+"""ε in weight²: a step of 1e-18 is below the rounding of a float64 weight, and ε a normal number in float32."""
 NO_DATA = 1e-9
 """nβ of the prior-only control over the nβ it stands for."""
 ZERO_MOVE_DRAWS = 200
@@ -30,7 +30,7 @@ SHOWN = ("llc", "llc_se", "r_hat", "ess", "chains_lost", "n_beta", "localization
 def zero_move(
     model: nn.Module | Potential, data: Any = None, loss_fn: LossFunction | None = None, **settings: Any
 ) -> xr.Dataset:
-    """λ̂ of chains that stay at w*, ε = 1e-30: must be 0 within its error, or the baseline is at fault.
+    """λ̂ of chains that stay at w*, ε = 1e-36: must be 0 within its error, or the baseline is at fault.
 
     L(w) is compared with L(w*) on the same minibatch, so that what is left is rounding. An unpaired baseline shows here
     as ± nβ times the standard error of the mean loss. ``status`` is never "ok": chains that stand still do not mix.

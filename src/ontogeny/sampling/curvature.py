@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,13 +11,15 @@ from torch import Tensor
 from ontogeny.core.rng import generator
 from ontogeny.core.trees import chain_sum, tree_map
 from ontogeny.core.types import Batch, Loss, Params
-from ontogeny.operators.hessian import dense_hessian, hessian_vector_product, largest_eigenvalue
+from ontogeny.operators.hessian import dense_hessian, hessian_vector_product, krylov_top, largest_eigenvalue
 from ontogeny.sampling.chains import Chains
 
 DENSE = 24
 """Up to so many weights whole Hessians are cheap enough to look at many chains."""
 MOST_DENSE = 128
 MOST_SERIAL, MOST_LANCZOS = 8, 2
+LANCZOS_STEPS = 8
+TOLERANCE = 0.01
 
 
 class Curvature:
@@ -38,22 +40,27 @@ class Curvature:
     ) -> None:
         self._loss, self._batches, self._masks, self._seed = loss, batches, masks, seed
         self._worth, self._allowed = worth, allowed
+        self._directions: dict[int, Params] = {}
         self.spent = 0
 
     def at(self, position: Params, metric: Params | None = None) -> float:
         """The largest eigenvalue at one position (no chain axis), of √P·H·√P under a metric P. Loss/weight²."""
         stream = generator(self._seed, "curvature")
         first = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()}
+        return largest_eigenvalue(self._product(position, metric, self._batches), first, self._masks, TOLERANCE)
 
+    def _product(self, position: Params, metric: Params | None, batches: Sequence[Batch]) -> Callable[[Params], Params]:
         def product(vector: Params) -> Params:
             if metric is not None:
                 vector = tree_map(lambda v, p: v * p.sqrt(), vector, metric)
-            images = [hessian_vector_product(self._loss, position, batch, vector) for batch in self._batches]
-            self.spent += int(2 * self._worth)
+            images = [hessian_vector_product(self._loss, position, batch, vector) for batch in batches]
+            self.spent += math.ceil(2 * self._worth * len(batches) / len(self._batches))
             image = tree_map(lambda *parts: torch.stack(parts).mean(0), *images)
-            return image if metric is None else tree_map(lambda v, p: v * p.sqrt(), image, metric)
+            if metric is not None:
+                image = tree_map(lambda v, p: v * p.sqrt(), image, metric)
+            return image if self._masks is None else tree_map(torch.mul, image, self._masks)
 
-        return largest_eigenvalue(product, first, self._masks)
+        return product
 
     def of_chains(self, chains: Chains) -> float:
         """The largest at the chains' positions: of all of a small model, of the farthest from w* of a large one."""
@@ -71,13 +78,36 @@ class Curvature:
             return self._dense(
                 {name: value[farthest[: min(affordable, MOST_DENSE)]] for name, value in positions.items()}
             )
-        found = []
-        for chain in farthest[: min(affordable, MOST_SERIAL) if weights <= DENSE else MOST_LANCZOS].tolist():
-            at_chain = None
-            if metric is not None:
-                at_chain = {name: value.movedim(axis, 0)[chain] for name, value in metric.items()}
-            found.append(self.at({name: value[chain] for name, value in positions.items()}, at_chain))
-        return max(found)
+        if weights <= DENSE:
+            looked_at = [self.at(self._chain(positions, c), self._metric_of(chains, c)) for c in
+                         farthest[: min(affordable, MOST_SERIAL)].tolist()]  # fmt: skip
+            return max(looked_at)
+        return max(
+            self._quickly(number, self._chain(positions, chain), self._metric_of(chains, chain))
+            for number, chain in enumerate(farthest[:MOST_LANCZOS].tolist())
+        )
+
+    @staticmethod
+    def _chain(positions: Params, chain: int) -> Params:
+        return {name: value[chain] for name, value in positions.items()}
+
+    @staticmethod
+    def _metric_of(chains: Chains, chain: int) -> Params | None:
+        metric = getattr(chains.state, "metric", None)
+        if metric is None:
+            return None
+        return {name: value.movedim(chains.evaluation.axis, 0)[chain] for name, value in metric.items()}
+
+    def _quickly(self, number: int, position: Params, metric: Params | None) -> float:
+        """A few Lanczos steps on one batch, from where the last look at this place in the order ended."""
+        if number not in self._directions:
+            stream = generator(self._seed, "curvature of chains", number)
+            start = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()}
+            self._directions[number] = start if self._masks is None else tree_map(torch.mul, start, self._masks)
+        found, self._directions[number] = krylov_top(
+            self._product(position, metric, self._batches[:1]), self._directions[number], LANCZOS_STEPS
+        )
+        return found
 
     def _dense(self, positions: Params) -> float:
         hessians = torch.stack([dense_hessian(self._loss, positions, batch) for batch in self._batches]).mean(0)

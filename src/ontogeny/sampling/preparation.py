@@ -38,6 +38,8 @@ from ontogeny.sampling.warm_up import WarmUp
 CURVATURE_EXAMPLES = 1024
 MOST_BATCHES = 16
 PILOT_STEPS, PILOT_CHAINS, PILOT_ROUNDS = 300, 4, 6
+PILOT_SHARE = 0.01
+"""Of the gradient evaluations allowed, the most that a round of pilots may take."""
 LOOK_SHARE = 0.01
 """The share of the gradient evaluations allowed that one look at the curvature of many chains may take."""
 CONTROL_SHARE = 0.1
@@ -136,7 +138,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
     curvature = Curvature(loss, batches, problem.masks, settings.seed, worth, LOOK_SHARE * max_draws)
     n_beta = settings.n_beta or default_n_beta(examples.count)
     count = settings.chains or (FEWEST_CHAINS if mode == "serial" else default_chains(dim, max_draws))
-    pilot = partial(_pilot, problem, stack, mode, batches, curvature, settings.seed)
+    pilot = partial(_pilot, problem, stack, mode, batches, curvature, settings.seed, PILOT_SHARE * max_draws)
     h_max, gamma = curvature.at(problem.center), settings.localization
     if gamma is None or (settings.step_size is None and settings.burn_in is not None) or not math.isfinite(h_max):
         h_max = _follow_pilots(pilot, problem, n_beta, gamma, h_max)
@@ -252,20 +254,23 @@ def _pilot(
     batches: list[Batch],
     curvature: Curvature,
     seed: int,
+    most: float,
     n_beta: float,
     gamma: float,
     assumed: float,
     round_: int,
 ) -> float:
-    """h_max where a few chains are after at most ``PILOT_STEPS``."""
+    """h_max where a few chains are after at most ``PILOT_STEPS`` steps."""
     posterior = LocalPosterior(problem.loss, stack, _one(n_beta), _one(gamma), problem.masks)
     kernel = get_kernel(PILOT_KERNEL)
     steepest = n_beta * assumed + gamma
+    count = PILOT_CHAINS if most >= PILOT_CHAINS * PILOT_STEPS else 2
+    steps = int(min(max(most / count, 50), PILOT_STEPS))
     chains = start(
         posterior,
         kernel,
         step_size=_one(kernel.stability / steepest),
-        chains=PILOT_CHAINS,
+        chains=count,
         labels=[("pilot", round_)],
         seed=seed,
         mode=mode,
@@ -276,11 +281,11 @@ def _pilot(
         lambda now: n_beta * curvature.of_chains(now) + gamma,
         steepest,
         problem.dim,
-        most_steps=PILOT_STEPS,
-        run_steps=PILOT_STEPS,
+        most_steps=steps,
+        run_steps=steps,
         fixed=True,
     ).run()
-    curvature.spent += PILOT_STEPS * PILOT_CHAINS
+    curvature.spent += steps * count
     return curvature.of_chains(chains)
 
 

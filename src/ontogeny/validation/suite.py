@@ -146,7 +146,7 @@ def estimate(job: Job) -> Row:
     what: dict[str, Any] = {"model": one.potential}
     limits: dict[str, Any] = {}
     if setting.minibatch:
-        model, data, loss_fn = with_data(one, EXAMPLES, job.seed)  # type: ignore[arg-type]
+        model, data, loss_fn = with_data(one, EXAMPLES, job.seed)
         what, limits = {"model": model.float(), "data": data, "loss_fn": loss_fn}, {"batch_size": BATCH}
     elif one.dim >= LARGE:
         limits = {"chains": LARGE_CHAINS, "max_draws": LARGE_STEPS * LARGE_CHAINS}

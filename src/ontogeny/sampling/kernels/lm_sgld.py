@@ -29,7 +29,7 @@ def step(
     """w' = w + (ε/2)·drift + √ε·(ξ_k + ξ_{k+1})/2: each normal is used twice, half in this step and half in the next.
 
     Stationary variance exactly 1/κ on quadratics (εκ < 4), at the cost of SGLD; bias O(ε²) elsewhere. It is BAOAB in
-    the limit of large friction.
+    the limit of large friction, and what is said there of the virial and of compensation holds here too.
     """
     noise = compensated(noise, signal.drift_noise, langevin_gain(step_size, friction), axis)
 

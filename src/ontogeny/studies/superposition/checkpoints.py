@@ -52,9 +52,16 @@ def chunks(
     Every chunk holds the same number of tasks, so that one compiled program serves all, and a chunk that is full stays
     the same when more seeds are asked for.
     """
-    size = CHAINS_A_PROGRAM // settings.chains
     steps = [checkpoint_steps(settings, float(value)) for value in inflection.values]
     tasks = [(i, number, step) for i, row in enumerate(steps) for number, step in enumerate(row)]
+    yield from cut(settings, trajectory, tasks)
+
+
+def cut(
+    settings: SuperpositionSettings, trajectory: xr.Dataset, tasks: list[tuple[int, int, int]]
+) -> Iterator[CheckpointChunk]:
+    """Cut (place of the seed, number of the checkpoint, step) into chunks of equal size, see `chunks`."""
+    size = CHAINS_A_PROGRAM // settings.chains
     for first in range(0, len(tasks), size):
         part = tasks[first : first + size]
         part = part + [part[-1]] * (size - len(part))

@@ -52,16 +52,24 @@ class CheckpointChunk(NamedTuple):
     bias: np.ndarray
 
 
-@lru_cache(maxsize=4)
 def _loss(settings: SuperpositionSettings) -> SuperpositionLoss:
-    return SuperpositionLoss(importances(settings.n_features, settings.importance_decay).float())
+    return _one_loss(settings.n_features, settings.importance_decay)
 
 
 @lru_cache(maxsize=4)
+def _one_loss(features: int, decay: float) -> SuperpositionLoss:
+    """One object for all settings that share it: the sampler's program is compiled once an object."""
+    return SuperpositionLoss(importances(features, decay).float())
+
+
 def _dataset(settings: SuperpositionSettings) -> Tensor:
     """The n examples every LLC refers to, shape (n, features)."""
-    shape = (settings.dataset_size, settings.n_features)
-    return sparse_features(shape, settings.sparsity, generator(settings.seed, "dataset", settings.sparsity))
+    return _examples((settings.dataset_size, settings.n_features), settings.sparsity, settings.seed)
+
+
+@lru_cache(maxsize=4)
+def _examples(shape: tuple[int, int], sparsity: float, seed: int) -> Tensor:
+    return sparse_features(shape, sparsity, generator(seed, "dataset", sparsity))
 
 
 def train(group: SeedGroup) -> xr.Dataset:

@@ -25,8 +25,11 @@ a step bias of 3 % along the steepest direction and under 1 % of λ̂; the slowe
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from ontogeny.sampling.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class SuperpositionSettings:
     batch_size: int = 300
     burn_in: int = 2000
     kernel: str = "sgld"
+    h_max: float = 2.5
+    """The largest Hessian eigenvalue met at S = 0.7, at w* and where chains went; what ε was chosen by."""
 
     chains: int = 4
     draws: int = 8000
@@ -70,6 +75,51 @@ class SuperpositionSettings:
     def checkpoints(self) -> int:
         """Checkpoints a seed."""
         return self.common_checkpoints + self.jump_checkpoints
+
+    @property
+    def calibration(self) -> Calibration:
+        """What is frozen for every checkpoint and seed, as a value; chosen by hand before any LLC was known."""
+        return Calibration(
+            kernel=self.kernel,
+            n_beta=self.n_beta,
+            localization=self.localization,
+            step_size=self.step_size,
+            friction=math.inf,
+            burn_in=self.burn_in,
+            batch_size=self.batch_size,
+            chains=self.chains,
+            max_draws=self.chains * (self.burn_in + self.draws),
+            compensate=False,
+            h_max=self.h_max,
+            settled=True,
+            gradient_evaluations=0,
+        )
+
+    @property
+    def relaxation(self) -> float:
+        """1/(εγ), steps in which the loss of the slowest direction, κ = γ, falls by e towards its mean."""
+        return 1.0 / (self.step_size * self.localization)
+
+    def provenance(self) -> dict[str, str]:
+        """Where each number of the calibration comes from, in words; stored with the results."""
+        steepest = self.n_beta * self.h_max + self.localization
+        return {
+            "n_beta": f"round number near n/log n = {self.dataset_size / math.log(self.dataset_size):.0f}, "
+            f"n = {self.dataset_size:,} examples",
+            "localization": "large enough that chains do not slide from the plateau into a basin that lies 0.8 away "
+            f"and 12 lower in nβL; nβ·h_max/γ = {self.n_beta * self.h_max / self.localization:.3g}",
+            "h_max": "largest met in earlier runs at S = 0.7, at w* and where chains went; measured again at every "
+            "checkpoint",
+            "step_size": f"ε(nβ·h_max + γ) = {self.step_size * steepest:.2g}: a step bias of at most "
+            f"{100 * self.step_size * steepest / 4:.2g} % along the steepest direction",
+            "kernel": "the kernel of the LLC literature",
+            "batch_size": f"{100 * self.batch_size / self.dataset_size:.2g} % of the examples; what its noise adds is "
+            "measured at every checkpoint",
+            "burn_in": f"{self.burn_in / self.relaxation:.3g} times 1/(εγ) = {self.relaxation:.0f} steps, the slowest "
+            "relaxation time; whether it was enough is tested at every checkpoint",
+            "chains": "given by the preset",
+            "max_draws": f"{self.chains} chains of {self.burn_in:,} + {self.draws:,} steps",
+        }
 
 
 PRESETS = {

@@ -11,7 +11,7 @@ from ontogeny.analysis.cut_points import cut_point_test
 from ontogeny.analysis.emergence import emergence_against_jump, feature_emergence
 from ontogeny.analysis.proportions import class_fractions
 from ontogeny.analysis.sigmoid import fit_sigmoids, start_of_representation, start_of_rise
-from ontogeny.analysis.trajectories import CLASSES, classify_trajectories
+from ontogeny.analysis.trajectories import CLASSES, classify_trajectories, rank_before_plateau
 from ontogeny.core.rng import numpy_generator
 from ontogeny.estimators.status import usable
 
@@ -29,12 +29,20 @@ class Statements(NamedTuple):
     tests: xr.Dataset
     fractions: xr.Dataset
     association: xr.Dataset
+    before_plateau: xr.DataArray
 
 
 def fit_jumps(trajectory: xr.Dataset) -> xr.Dataset:
     """Sigmoid fits of the effective rank of every seed, from where it only rises; no LLC is looked at."""
     start = start_of_representation(trajectory["feature_norm"])
     return fit_sigmoids(trajectory["effective_rank"], start=start_of_rise(trajectory["effective_rank"], start))
+
+
+def textbook_seeds(trajectory: xr.Dataset, fits: xr.Dataset) -> xr.DataArray:
+    """Which seeds enter what is said about jumps, (seed,): plateau then jump, with an accepted fit that dates it."""
+    start = start_of_representation(trajectory["feature_norm"])
+    kinds = classify_trajectories(trajectory["effective_rank"], start=start)
+    return fits["accepted"] & (kinds["kind"] == "plateau_then_jump")
 
 
 def usable_llc(measurements: xr.Dataset) -> xr.DataArray:
@@ -51,8 +59,7 @@ def find(measurements: xr.Dataset, trajectory: xr.Dataset, fits: xr.Dataset) -> 
     start = start_of_representation(trajectory["feature_norm"])
     kinds = classify_trajectories(trajectory["effective_rank"], start=start)
     emergence = feature_emergence(trajectory["feature_norm"])
-    textbook = fits["accepted"] & (kinds["kind"] == "plateau_then_jump")
-    inflection = fits["inflection"].where(textbook)
+    inflection = fits["inflection"].where(textbook_seeds(trajectory, fits))
     llc = usable_llc(measurements)
     indicators = {
         "loss": measurements["loss"],
@@ -75,4 +82,7 @@ def find(measurements: xr.Dataset, trajectory: xr.Dataset, fits: xr.Dataset) -> 
         ),
         fractions=class_fractions(kinds["kind"], CLASSES),
         association=associations(llc, indicators),
+        before_plateau=rank_before_plateau(
+            trajectory["effective_rank"], trajectory["feature_norm"], kinds["plateau_start"]
+        ),
     )

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import xarray as xr
 
+from ontogeny.analysis.sigmoid import start_of_representation
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schema import describe
 from ontogeny.core.version import __version__
 from ontogeny.execution.local import Chunk, run_chunks
 from ontogeny.sampling.compiled import compiler_available
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
-from ontogeny.studies.superposition import measure
+from ontogeny.studies.superposition import measure, sensitivity
 from ontogeny.studies.superposition.checkpoints import assemble, chunks
 from ontogeny.studies.superposition.settings import DEFAULT_SEEDS, PRESETS, SEEDS_A_GROUP, SuperpositionSettings
-from ontogeny.studies.superposition.statements import find, fit_jumps
+from ontogeny.studies.superposition.statements import find, fit_jumps, textbook_seeds
 
 CONSTANTS = {
     "version": __version__,
@@ -42,7 +43,9 @@ def run(
     """Carry out the study and return the path of its report; run again, it goes on where it was.
 
     Writes ``results.zarr`` (measurements with dims seed and checkpoint; the group ``trajectory`` with the weights
-    every few training steps), ``summary.json`` (every figure the report states) and ``report.html``.
+    every few training steps; the group ``sensitivity`` with λ̂ at half and twice nβ and γ for some checkpoints),
+    ``summary.json`` (every figure the report states) and ``report.html``. ``attrs["calibration"]`` of the measurements
+    is the calibration all of them share: ``og.Calibration.from_dict(json.loads(...))`` reads it.
 
     Args:
         preset: "quick" or "full".
@@ -68,8 +71,8 @@ def run(
     store = Store(out or Path("runs") / f"superposition-{preset}", settings.identity())
     trajectory = _train(settings, max(seeds or DEFAULT_SEEDS, _seeds_there(store)), store, progress, workers)
     fits = fit_jumps(trajectory)
-    measurements = _measure(settings, trajectory, fits, store, progress, workers)
-    write_zarr(store.folder / "results.zarr", {None: measurements, "trajectory": trajectory})
+    measurements, neighbours = _measure(settings, trajectory, fits, store, progress, workers)
+    write_zarr(store.folder / "results.zarr", {None: measurements, "trajectory": trajectory, "sensitivity": neighbours})
     return report(store.folder)
 
 
@@ -100,29 +103,39 @@ def _measure(
     store: Store,
     progress: bool,
     workers: int | None,
-) -> xr.Dataset:
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Every checkpoint at the frozen setting, and some at its neighbours: chunks of one kind, one pool of workers."""
     inflection = fits["inflection"].where(fits["accepted"])
-    work = [
-        Chunk(
-            content_key(
-                "measure",
-                asdict(settings),
-                chunk.seed,
-                chunk.checkpoint,
-                chunk.step,
-                chunk.weight,
-                chunk.bias,
-                CONSTANTS,
-            ),
-            chunk,
-        )
-        for chunk in chunks(settings, trajectory, inflection)
-    ]
+    again = sensitivity.chosen(
+        settings, inflection, start_of_representation(trajectory["feature_norm"]), textbook_seeds(trajectory, fits)
+    )
+    frozen = [_chunk(chunk) for chunk in chunks(settings, trajectory, inflection)]
+    beside = [(name, _chunk(chunk)) for name, chunk in sensitivity.chunks(settings, trajectory, again)]
+    work = [*frozen, *(chunk for _, chunk in beside)]
     run_chunks(measure.measure, work, store, text="measuring", progress=progress, workers=workers)
-    measurements = assemble([store.load(chunk.key) for chunk in work])
+    measurements = assemble([store.load(chunk.key) for chunk in frozen])
     measurements.attrs = {**asdict(settings), "ontogeny_version": __version__, "seeds": trajectory.sizes["seed"]}
-    measurements.attrs["compiled"] = int(compiler_available())
-    return describe(measurements)
+    measurements.attrs |= {
+        "compiled": int(compiler_available()),
+        "calibration": str(settings.calibration),
+        "calibration_provenance": json.dumps(settings.provenance(), ensure_ascii=False),
+    }
+    neighbours = sensitivity.together(settings, measurements, [(name, store.load(one.key)) for name, one in beside])
+    return describe(measurements), neighbours
+
+
+def _chunk(chunk: measure.CheckpointChunk) -> Chunk:
+    key = content_key(
+        "measure",
+        asdict(chunk.settings),
+        chunk.seed,
+        chunk.checkpoint,
+        chunk.step,
+        chunk.weight,
+        chunk.bias,
+        CONSTANTS,
+    )
+    return Chunk(key, chunk)
 
 
 def report(folder: Path) -> Path:
@@ -135,10 +148,13 @@ def report(folder: Path) -> Path:
 
     results = folder / "results.zarr"
     measurements, trajectory = read_zarr(results), read_zarr(results, "trajectory")
+    neighbours = read_zarr(results, "sensitivity") if (results / "sensitivity").exists() else None
     found = find(measurements, trajectory, fit_jumps(trajectory))._asdict()
-    association, relation = found.pop("association"), found.pop("relation")
-    summary = summarise(measurements, relation=relation, **found)
+    association, relation, before = (found.pop(name) for name in ("association", "relation", "before_plateau"))
+    summary = summarise(measurements, relation=relation, before_plateau=before, sensitivity=neighbours, **found)
     write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False))
     page = folder / "report.html"
-    write_superposition_report(page, measurements, trajectory, summary, association=association, **found)
+    write_superposition_report(
+        page, measurements, trajectory, summary, association=association, sensitivity=neighbours, **found
+    )
     return page
