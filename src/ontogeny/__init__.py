@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ontogeny.estimators.reweight import reweighted
     from ontogeny.estimators.status import describe_status
     from ontogeny.inputs.losses import Potential
+    from ontogeny.plots.estimate import plot_estimate
     from ontogeny.sampling import controls
     from ontogeny.sampling.calibration import Calibration
     from ontogeny.sampling.estimate import calibrate, estimate_llc, sample
@@ -29,6 +30,7 @@ _HOME = {
     "watanabe": "ontogeny.sampling.watanabe",  # WBIC, functional variance, singular fluctuation
     "describe_status": "ontogeny.estimators.status",  # what the words beside the numbers mean
     "describe_estimate": "ontogeny.estimators.description",  # one estimate in plain sentences
+    "plot_estimate": "ontogeny.plots.estimate",  # one estimate as a figure
     "controls": "ontogeny.sampling",  # a module: estimates whose answer is known
 }
 
@@ -43,6 +45,7 @@ __all__ = [
     "describe_status",
     "estimate_llc",
     "llc_from_draws",
+    "plot_estimate",
     "reweighted",
     "sample",
     "watanabe",

@@ -133,7 +133,8 @@ class Regression:
         return 0.5 * (self.x[batch] @ params["w"] - self.y[batch]) ** 2
 
     def stacked(self, params, batch):
-        return 0.5 * ((self.x[batch] * params["w"].T).sum(-1) - self.y[batch]) ** 2
+        rows = batch.repeat(1, params["w"].shape[1] // batch.shape[1])  # w* of every chain may come along
+        return 0.5 * ((self.x[rows] * params["w"].T).sum(-1) - self.y[rows]) ** 2
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Every kernel on w⁴ and w₁²w₂²: E[w²] of each coordinate and E[L] against quadrature, with bias bounded by the step.
 
-The bounds are relative, C·ε or C·ε², at ε and at ε/4; the constants were fixed before the runs that count. For SGLD the
-bias is not only bounded but predicted: on w⁴ from the stationary law of its transition density, on w₁²w₂² to first
-order in ε. Chains start from draws of the exact law.
+The bounds are relative, C·ε or C·ε², at ε and at ε/4; the constants were fixed from longer runs with other random
+numbers. For SGLD the bias is not only bounded but predicted: on w⁴ from the stationary law of its transition density,
+on w₁²w₂² to first order in ε. Chains start from draws of the exact law.
 """
 
 import math

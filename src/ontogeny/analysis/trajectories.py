@@ -140,7 +140,7 @@ def _reaches_to_stay(values: Array, level: float, keep: float) -> int | None:
 
 
 def _longest_stay(steps: Array, rank: Array, limits: TrajectoryThresholds) -> tuple[float, float, float]:
-    """Longest unbroken time in the plateau's band, its first step, both in steps, and its mean rank; or (0, NaN, NaN)."""
+    """Longest unbroken time in the plateau's band and its first step, in steps, and its mean rank; or (0, NaN, NaN)."""
     inside = np.abs(rank - limits.plateau_level) <= limits.plateau_band
     edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(int)))
     runs: npt.NDArray[np.int64] = edges.reshape(-1, 2)

@@ -51,8 +51,9 @@ def llc_over_rank(
 
     measurements: `llc`, `llc_se`, `status`, `regime`, `r_hat`, `ess`, `chains_lost` (seed, checkpoint) with coordinate
     `step`; trajectory: `effective_rank` (seed, time). A status other than "ok" has its own symbol, and so has λ̂ where
-    w* is no minimum; a checkpoint without a value (NaN) is a cross at the bottom, and neither line nor band is drawn
-    across it. The axis shows `llc_range` of all of `measurements` first, and a note counts what lies outside.
+    w* is no minimum; a checkpoint without a value (NaN) is a cross at the bottom. Neither line nor band is drawn across
+    either, where they would plunge out of the picture. The axis shows `llc_range` of all of `measurements` first, and a
+    note counts what lies outside.
     """
     made = make_subplots(specs=[[{"secondary_y": True}]])
     made.update_layout(template=theme.template(), height=540, uirevision="keep", **theme.legend_above(2))
@@ -73,12 +74,13 @@ def llc_over_rank(
     )
     one, shown = measurements.sel(seed=seed), llc_range(measurements)
     step, llc, se = (np.asarray(one[k].values, dtype=float) for k in ("step", "llc", "llc_se"))
+    drawn = np.where(usable(one).values, llc, np.nan)
     line = {"color": COLOUR, "width": 1.5}
     curve = {"mode": "lines", "line": line, "hoverinfo": "skip", "showlegend": False, "connectgaps": False}
-    band = theme.band(step, llc - 1.96 * se, llc + 1.96 * se, COLOUR, name="±1.96 s.e.", showlegend=True)
+    band = theme.band(step, drawn - 1.96 * se, drawn + 1.96 * se, COLOUR, name="±1.96 s.e.", showlegend=True)
     for trace in (
         band,
-        go.Scatter(x=theme.whole(step), y=theme.compact(llc), **curve),
+        go.Scatter(x=theme.whole(step), y=theme.compact(drawn), **curve),
         *_markers(one, seed, shown),
     ):
         made.add_trace(trace, secondary_y=True)
@@ -191,9 +193,9 @@ def _markers(one: xr.Dataset, seed: int, shown: tuple[float, float] | None) -> l
 
 
 def llc_all_seeds(measurements: xr.Dataset, classes: xr.DataArray) -> go.Figure:
-    """Draw λ̂ of every seed over training step, a line a seed coloured by class; it stops where a value is missing.
+    """Draw λ̂ of every seed over training step, a line a seed coloured by class; it breaks where a value is missing.
 
-    The axis shows `llc_range` first; hollow triangles: w* is no minimum.
+    It breaks as well where w* is no minimum: hollow triangles stand there. The axis shows `llc_range` first.
     """
     made = theme.figure(480, **theme.legend_above())
     small = measurements.sizes["seed"] > 40
@@ -202,28 +204,39 @@ def llc_all_seeds(measurements: xr.Dataset, classes: xr.DataArray) -> go.Figure:
         step, llc, se = (np.asarray(one[k].values, dtype=float) for k in ("step", "llc", "llc_se"))
         regimes = one["regime"].values.astype(str)
         below = regimes == "below_baseline"
-        words = (theme.status_name(f"{s}, {r}") for s, r in zip(one["status"].values, regimes, strict=True))
+        words = [theme.status_name(f"{s}, {r}") for s, r in zip(one["status"].values, regimes, strict=True)]
+        about = theme.cells(se, words)
+        shared = {
+            "opacity": 0.75,
+            "legendgroup": name,
+            "showlegend": False,
+            "name": f"seed {seed}",
+            "hovertemplate": f"seed {seed} ({theme.class_name(name)})<br>step %{{x:,.0f}}<br>"
+            "λ̂ = %{y:.3f} ± %{customdata[0]:.3f} (s.e.)<br>%{customdata[1]}<extra></extra>",
+        }
         made.add_trace(
             go.Scatter(
                 x=theme.whole(step),
-                y=theme.compact(llc),
+                y=theme.compact(np.where(below, np.nan, llc)),
                 mode="lines+markers",
-                marker={
-                    "size": np.where(below, 7, 2 if small else 3).tolist(),
-                    "symbol": np.where(below, NO_MINIMUM, "circle").tolist(),
-                    "line": {"width": 0},
-                },
+                marker={"size": 2 if small else 3, "line": {"width": 0}},
                 line={"color": theme.class_colour(name), "width": 0.8 if small else 1.2},
-                opacity=0.75,
                 connectgaps=False,
-                legendgroup=name,
-                showlegend=False,
-                name=f"seed {seed}",
-                customdata=theme.cells(se, list(words)),
-                hovertemplate=f"seed {seed} ({theme.class_name(name)})<br>step %{{x:,.0f}}<br>"
-                "λ̂ = %{y:.3f} ± %{customdata[0]:.3f} (s.e.)<br>%{customdata[1]}<extra></extra>",
+                customdata=about,
+                **shared,
             )
         )
+        if below.any():
+            made.add_trace(
+                go.Scatter(
+                    x=theme.whole(step[below]),
+                    y=theme.compact(llc[below]),
+                    mode="markers",
+                    marker={"size": 7, "symbol": NO_MINIMUM, "color": theme.class_colour(name)},
+                    customdata=[row for row, here in zip(about, below, strict=True) if here],
+                    **shared,
+                )
+            )
     for name in sorted({str(c) for c in classes.values}, key=lambda c: ([*theme.CLASS_NAMES, c].index(c), c)):
         line = {"color": theme.class_colour(name), "width": 2}
         entry = {"legendgroup": name, "name": theme.class_name(name)}

@@ -19,7 +19,8 @@ MAX_DRAWS_SMALL, MAX_DRAWS_LARGE = 4_000_000, 20_000
 DEFAULT_KERNEL = "baoab"
 """The smallest total error for a given number of gradient evaluations; BENCHMARKS.md has the table."""
 
-DEFAULT_BATCH = 256
+DEFAULT_BATCH_SMALL, DEFAULT_BATCH_LARGE = 256, 64
+"""Examples a step, below and above 10,000 sampled weights."""
 FEWEST_CHAINS, MOST_CHAINS = 4, 128
 WEIGHTS_AT_ONCE = 2**14
 LEAST_STEPS = 2000
@@ -100,6 +101,11 @@ def default_n_beta(examples: int) -> float:
 def default_max_draws(dim: int) -> int:
     """The bound on gradient evaluations over all chains."""
     return MAX_DRAWS_SMALL if dim < SMALL_MODEL else MAX_DRAWS_LARGE
+
+
+def default_batch(dim: int, examples: int) -> int:
+    """256 examples, 64 from 10,000 sampled weights on, or all n if fewer."""
+    return min(DEFAULT_BATCH_SMALL if dim < SMALL_MODEL else DEFAULT_BATCH_LARGE, examples)
 
 
 def default_chains(dim: int, max_draws: int) -> int:

@@ -34,6 +34,8 @@ class Record(NamedTuple):
     """L(w) - L(w*) on the first half of the minibatch less that on the second."""
     control: Tensor
     """(∇L_B(w*) - ∇L(w*))·(w - w*): what the minibatch adds to the loss to first order; its mean is 0."""
+    control_gap: Tensor
+    """That of the minibatch's first half less that of its second; NaN where the minibatch was not cut."""
     virial: Tensor
     distance_squared: Tensor
     noise_share: Tensor
@@ -179,13 +181,15 @@ def _step_function(
         share = removed = zero
         if drift_noise is not None:
             gain = kernel.gain(fixed.step_size, fixed.friction)
-            share = gain.square() * chain_sum(tree_map(torch.square, drift_noise), axis)
-            drift_noise, debt, removed = _with_debt(drift_noise, debt, gain, axis)
+            metric = getattr(state, "metric", None)
+            share = gain.square() * _norm_squared(drift_noise, metric, axis)
+            drift_noise, debt, removed = _with_debt(drift_noise, debt, gain, metric, axis)
         record = Record(
             loss_now,
             at_w_star,
             gap,
             torch.stack(list(control)).mean(0),
+            control[0] - control[1] if len(control) == 2 else torch.full_like(zero, torch.nan),
             virial,
             distance_squared,
             share,
@@ -210,7 +214,7 @@ def _last(values: Tensor, start: int, axis: int) -> Tensor:
 
 
 def _with_debt(
-    drift_noise: Params, debt: Params | None, gain: Tensor, axis: int
+    drift_noise: Params, debt: Params | None, gain: Tensor, metric: Params | None, axis: int
 ) -> tuple[Params, Params | None, Tensor]:
     """The error to be compensated now, what is left of it for the next step, and how much of it goes now.
 
@@ -219,10 +223,16 @@ def _with_debt(
     """
     if debt is not None:
         drift_noise = tree_map(torch.add, drift_noise, debt)
-    total = gain.square() * chain_sum(tree_map(torch.square, drift_noise), axis)
+    total = gain.square() * _norm_squared(drift_noise, metric, axis)
     removed = total.clamp(max=1.0)
     left = ((total - removed).clamp(max=MOST_DEBT) / total.clamp(min=1.0)).sqrt()
     return drift_noise, {name: value * spread(left, value, axis) for name, value in drift_noise.items()}, removed
+
+
+def _norm_squared(values: Params, metric: Params | None, axis: int) -> Tensor:
+    """‖√P·values‖² by chain, P the preconditioner; None: 1."""
+    squares = tree_map(torch.square, values)
+    return chain_sum(squares if metric is None else tree_map(torch.mul, squares, metric), axis)
 
 
 MOST_DEBT = 10.0

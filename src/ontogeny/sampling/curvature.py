@@ -38,7 +38,7 @@ class Curvature:
         worth: float = 1.0,
         allowed: float = math.inf,
     ) -> None:
-        self._loss, self._batches, self._masks, self._seed = loss, batches, masks, seed
+        self._loss, self.batches, self._masks, self._seed = loss, batches, masks, seed
         self._worth, self._allowed = worth, allowed
         self._directions: dict[int, Params] = {}
         self.spent = 0
@@ -47,14 +47,14 @@ class Curvature:
         """The largest eigenvalue at one position (no chain axis), of √P·H·√P under a metric P. Loss/weight²."""
         stream = generator(self._seed, "curvature")
         first = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()}
-        return largest_eigenvalue(self._product(position, metric, self._batches), first, self._masks, TOLERANCE)
+        return largest_eigenvalue(self._product(position, metric, self.batches), first, self._masks, TOLERANCE)
 
     def _product(self, position: Params, metric: Params | None, batches: Sequence[Batch]) -> Callable[[Params], Params]:
         def product(vector: Params) -> Params:
             if metric is not None:
                 vector = tree_map(lambda v, p: v * p.sqrt(), vector, metric)
             images = [hessian_vector_product(self._loss, position, batch, vector) for batch in batches]
-            self.spent += math.ceil(2 * self._worth * len(batches) / len(self._batches))
+            self.spent += math.ceil(2 * self._worth * len(batches) / len(self.batches))
             image = tree_map(lambda *parts: torch.stack(parts).mean(0), *images)
             if metric is not None:
                 image = tree_map(lambda v, p: v * p.sqrt(), image, metric)
@@ -105,12 +105,12 @@ class Curvature:
             start = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()}
             self._directions[number] = start if self._masks is None else tree_map(torch.mul, start, self._masks)
         found, self._directions[number] = krylov_top(
-            self._product(position, metric, self._batches[:1]), self._directions[number], LANCZOS_STEPS
+            self._product(position, metric, self.batches[:1]), self._directions[number], LANCZOS_STEPS
         )
         return found
 
     def _dense(self, positions: Params) -> float:
-        hessians = torch.stack([dense_hessian(self._loss, positions, batch) for batch in self._batches]).mean(0)
+        hessians = torch.stack([dense_hessian(self._loss, positions, batch) for batch in self.batches]).mean(0)
         if self._masks is not None:
             keep = torch.cat([mask.reshape(-1) for mask in self._masks.values()]) > 0
             hessians = hessians[:, keep][:, :, keep]

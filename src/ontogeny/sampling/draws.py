@@ -50,7 +50,7 @@ def label(
     kept = {
         name: value.T.reshape(posterior.centers, chains, -1).cpu().numpy() for name, value in record._asdict().items()
     }
-    left = kept.pop("noise_share") - kept.pop("noise_removed")
+    share, removed = kept.pop("noise_share"), kept.pop("noise_removed")
     step_size = run.constants.step_size[::chains].double().cpu()
     kappa = posterior.n_beta.double().cpu() * torch.as_tensor(h_max) + posterior.localization.double().cpu()
     quarter = step_size * kappa / 4.0
@@ -58,7 +58,7 @@ def label(
     first_order = kernel.first_order
     bound = torch.where(quarter < 1, quarter / (1 - quarter), torch.inf) if first_order else quarter.square()
     expected = dim * (1.0 + (step_size * posterior.localization.double().cpu() / 4.0 if first_order else 0.0 * quarter))
-    heating = np.maximum(left.mean((1, 2)), 0.0) if noise_share is None else noise_share
+    heating = np.maximum((share - removed).mean((1, 2)), 0.0) if noise_share is None else noise_share
     settings = {
         "n_beta": posterior.n_beta,
         "localization": posterior.localization,
@@ -73,7 +73,8 @@ def label(
             {name: (("center", "chain", "draw"), value) for name, value in kept.items()}
             | {"diverged": (("center", "chain"), lost.reshape(posterior.centers, chains).cpu().numpy())}
             | {name: ("center", value.double().cpu().numpy()) for name, value in settings.items()}
-            | {"h_max": ("center", h_max), "heating": ("center", heating)},
+            | {"h_max": ("center", h_max), "heating": ("center", heating)}
+            | {"gradient_noise_share": ("center", (share.mean((1, 2)) if noise_share is None else noise_share) / dim)},
         )
     )
 

@@ -203,7 +203,7 @@ def _runs(
 ) -> dict[tuple[str | None, str | None], Run]:
     """One run for every (component, data set), inputs checked; a name is None where only one was given."""
     if calibration is not None:
-        settings = _under(calibration, settings)
+        settings = under(calibration, settings)
     datasets: dict[Any, Any] = {None: data}
     if type(data) is dict:
         datasets = data
@@ -232,7 +232,7 @@ def _runs(
     return prepare(replace(settings, n_beta=n_beta, localization=localization))
 
 
-def _under(calibration: Calibration, settings: Settings) -> Settings:
+def under(calibration: Calibration, settings: Settings) -> Settings:
     """The settings with the calibration's numbers, which may not be given a second time."""
     if not isinstance(calibration, Calibration):
         raise OntogenyError(

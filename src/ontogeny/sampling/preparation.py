@@ -18,9 +18,9 @@ from ontogeny.inputs.datasets import Examples, check_batch_size
 from ontogeny.inputs.losses import ModuleLoss, check_loss
 from ontogeny.sampling.calibration import (
     CONDITION,
-    DEFAULT_BATCH,
     DEFAULT_KERNEL,
     FEWEST_CHAINS,
+    default_batch,
     default_chains,
     default_max_draws,
     default_n_beta,
@@ -121,7 +121,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
     """
     loss, examples, dim = problem.loss, problem.examples, problem.dim
     kernel = get_kernel(settings.kernel or DEFAULT_KERNEL)
-    batch_size = settings.batch_size or min(DEFAULT_BATCH, examples.count)
+    batch_size = settings.batch_size or default_batch(dim, examples.count)
     check_batch_size(batch_size, examples.count)
     full = batch_size >= examples.count
     if kernel.full_batch_only and not full:

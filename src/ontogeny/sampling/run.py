@@ -13,6 +13,7 @@ from torch import nn
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
+from ontogeny.core.types import Params
 from ontogeny.core.version import __version__
 from ontogeny.estimators.diagnostics import r_hat
 from ontogeny.estimators.status import R_HAT_LIMIT
@@ -24,6 +25,7 @@ from ontogeny.sampling.draws import diverged, label, noise_share
 from ontogeny.sampling.preparation import Prepared, prepare
 from ontogeny.sampling.problem import build
 from ontogeny.sampling.settings import Settings
+from ontogeny.sampling.spectrum import second_order
 from ontogeny.sampling.warm_up import WarmUp
 
 FIRST_DRAWS = 500
@@ -32,6 +34,8 @@ WARM_UP_SHARE = 1 / 3
 """The most that warm-up may take of the gradient evaluations allowed."""
 ENOUGH_TIMES = 30
 """Draws a chain, in autocorrelation times, from which on R̂ of mixed chains is below 1.05."""
+MOST_RESTARTS = 3
+"""Where chains were lost with a step chosen by rule, they start again from w* with a quarter of it."""
 NOISE_PAIRS = 16
 WORTH_COMPENSATING = 0.004
 """Minibatch heating, relative to 2λ̂, from which on a step takes its minibatch in two halves."""
@@ -45,6 +49,7 @@ class Run:
         self._chains = prepared.chains
         self._records: list[Record] = []
         self._warm_up: WarmUp | None = None
+        self._at_w_star, self._restarts = self._chains.snapshot(), 0
         self._compensate = prepared.halves_at is not None and (calibration is None or calibration.compensate)
         self.selection = "all"
         self.target_se = settings.target_se or (TARGET_SE if settings.draws is None else None)
@@ -95,7 +100,7 @@ class Run:
             self._chains,
             self._parts_at,
             prepared.steepest,
-            prepared.n_beta * prepared.h_max + prepared.localization,
+            (prepared.n_beta * prepared.h_max + prepared.localization) * 4**self._restarts,
             prepared.dim,
             max(int(run_steps * WARM_UP_SHARE), 1) if fixed is None else fixed,
             run_steps,
@@ -168,6 +173,12 @@ class Run:
                 return
             self.extend(min(FIRST_DRAWS, self._left()), tick)
             while True:
+                if self._worth_another_try():
+                    self._chains.go_back(self._at_w_star)
+                    self._records, self._restarts = [], self._restarts + 1
+                    self.warm_up(tick)
+                    self.extend(min(FIRST_DRAWS, self._left()), tick)
+                    continue
                 if self._outgrown():
                     self._start_again()
                     self.extend(min(FIRST_DRAWS, self._left()), tick)
@@ -202,9 +213,19 @@ class Run:
         missing = needed - self.draws
         return 0 if missing <= 0 else int(min(max(1.1 * missing, 0.1 * self.draws), self.draws)) + 1
 
+    def _worth_another_try(self) -> bool:
+        """Whether chains were lost with a step chosen here, and half of the gradient evaluations are left."""
+        if self._given is not None or self._settings.step_size is not None or self._restarts >= MOST_RESTARTS:
+            return False
+        return bool(self._lost(self._collected()).any()) and 2 * self._spent < self._prepared.max_draws
+
     def _outgrown(self) -> bool:
         """Whether the chains have come to where the step is too large, so that their draws cannot count."""
-        if self._given is not None or self._settings.step_size is not None or self._left() < 2 * self.draws:
+        if (
+            self._given is not None
+            or self._settings.step_size is not None
+            or self._left() < min(self.draws, FIRST_DRAWS)
+        ):
             return False
         assert self._warm_up is not None
         found = self._prepared.steepest(self._chains)
@@ -226,14 +247,19 @@ class Run:
         prepared = self._prepared
         return diverged(record, prepared.n_beta, prepared.localization, prepared.dim) | self._warm_up.lost
 
+    def _full_gradient(self) -> Params | None:
+        """∇L(w*) over all examples, where the control variate has it."""
+        gradient, axis = self._chains.constants.gradient, self._chains.evaluation.axis
+        return None if gradient is None else {name: value.select(axis, 0) for name, value in gradient.items()}
+
     def result(self) -> xr.Dataset:
         """The draws taken so far, with every setting in ``attrs``."""
         prepared, warm, record = self._prepared, self._warm_up, self._collected()
         assert warm is not None
         prepared.steepest(self._chains)  # h_max takes part in it
-        share = np.zeros(1) if prepared.kernel.compensates or prepared.pair_at is None else np.full(1, np.nan)
+        noise = np.zeros(1) if prepared.kernel.compensates or prepared.pair_at is None else np.full(1, np.nan)
         if prepared.pair_at is not None and prepared.kernel.compensates and not self._compensate:
-            share = noise_share(self._chains, prepared.posterior, prepared.pair_at, prepared.count, NOISE_PAIRS)
+            noise = noise_share(self._chains, prepared.posterior, prepared.pair_at, prepared.count, NOISE_PAIRS)
         out = label(
             record,
             prepared.posterior,
@@ -241,9 +267,19 @@ class Run:
             prepared.count,
             lost=self._lost(record),
             h_max=np.array([prepared.h_max]),
-            noise_share=None if self._compensate else share,
+            noise_share=None if self._compensate else noise,
         ).isel(center=0)
         found = replace(self.calibration, gradient_evaluations=self._spent)
+        share, slope = second_order(
+            prepared.posterior.loss,
+            {name: value[0] for name, value in prepared.posterior.center.items()},
+            prepared.curvature.batches,
+            prepared.posterior.masks,
+            prepared.n_beta,
+            prepared.localization,
+            gradient=self._full_gradient(),
+        )
+        out["second_order"], out["second_order_gradient"] = share, slope
         out["step_size"].values[...] = warm.epsilon  # the chains have it in their own dtype
         out.attrs |= {
             "components": self.selection,

@@ -25,16 +25,20 @@ GROWTH = 1.5
 """Each window is so many times as long as the one before."""
 OUTGROWN = 1.5
 """Curvature so many times that assumed takes the window back; the margin to the stability limit is larger."""
-FLAT_SHARE = 0.2
+FLAT_SHARE = 0.1
 """Friction may be so large that the flattest direction, κ = γ, needs this share of the run to reach its spread."""
 NOISE_SHARE, NOISE_BIAS = 0.5, 0.02
 """Minibatch noise is kept below so many units of injected noise, or below such a share of λ̂, whichever is more."""
 LEAST_FRICTION = 0.01
 """In units of √(nβ·h_max + γ)."""
+NOISY_CHAINS = 0.95
+"""The quantile of chains for which room is made."""
 SMALLER = 8.0
 """At most so many times smaller is ε for the sake of minibatch noise."""
 WITHIN = 3.0
 """Standard errors that the virial may be away from its stationary value when burn-in ends."""
+SHARP = 0.1
+"""How sharply the virial must be known for that to mean something: 3 standard errors relative to d."""
 SLACK = 0.01
 """Or this share of it: what no estimate of λ̂ needs to be better than."""
 
@@ -100,6 +104,9 @@ class WarmUp:
                 self._retune()
                 window, virials, since = max(window // 4, FIRST_WINDOW), [], 0
                 continue
+            if not bool(record.virial.isfinite().all()):  # diverged with a step that was given; the draws will say so
+                self.records.append(record)
+                return
             since += steps
             self.records.append(record)
             self._observe(record)
@@ -178,7 +185,9 @@ class WarmUp:
         self.share = float(record.noise_share[half:].double().mean())
         kernel, like = self.chains.kernel, torch.tensor(self.epsilon, dtype=torch.float64)
         gain = float(kernel.gain(like, self.chains.constants.friction[0].double())) ** 2
-        self._raw_noise = self.share / gain if gain > 0 else 0.0
+        # chains far from w* may meet several times the noise of the others
+        worst = float(record.noise_share[half:].double().mean(0).quantile(NOISY_CHAINS))
+        self._raw_noise = worst / gain if gain > 0 else 0.0
 
     def _retune(self) -> None:
         """ε from the curvature, friction as observed, and both so that minibatch noise stays small."""
@@ -215,9 +224,9 @@ class WarmUp:
             quarter = self.epsilon * self.steepest / 4.0
             highest = self.dim / (1.0 - quarter) if quarter < 1 else math.inf
         highest += self.share
-        return self.dim - max(WITHIN * last_error, slack) <= last <= highest + max(WITHIN * last_error, slack) and abs(
-            last - first
-        ) <= max(WITHIN * math.hypot(first_error, last_error), slack)
+        sharp = WITHIN * last_error <= SHARP * self.dim
+        inside = self.dim - max(WITHIN * last_error, slack) <= last <= highest + max(WITHIN * last_error, slack)
+        return sharp and inside and abs(last - first) <= max(WITHIN * math.hypot(first_error, last_error), slack)
 
 
 def _virial(record: Record) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from ontogeny.inputs.datasets import Examples
 from ontogeny.inputs.losses import LossFunction, ModuleLoss, Potential, undisturbed
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.chains import Chains
-from ontogeny.sampling.estimate import _under
+from ontogeny.sampling.estimate import under
 from ontogeny.sampling.preparation import prepare
 from ontogeny.sampling.problem import build
 from ontogeny.sampling.run import Run
@@ -109,7 +109,7 @@ def watanabe(
     wanted = Settings(
         n_beta, localization, step_size, batch_size, chains, draws, burn_in, None, max_draws, kernel, seed, device
     )
-    settings = wanted if calibration is None else _under(calibration, wanted)
+    settings = wanted if calibration is None else under(calibration, wanted)
     with undisturbed(model):
         problem = build(model, data, loss_fn, components, settings.n_beta, settings.device)
         assert isinstance(problem.loss, ModuleLoss)

@@ -11,9 +11,11 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from ontogeny.analysis import start_of_representation
 from ontogeny.plots import geometry, llc, theme, trajectories
 from ontogeny.report.page import Section, write_report
-from ontogeny.report.superposition import levels, statistics, text
+from ontogeny.report.superposition import levels, sensitivity, statistics, text
+from ontogeny.report.superposition.rules import rules
 from ontogeny.report.superposition.text import number
 
 GRID_SEEDS = 20
@@ -35,12 +37,14 @@ def write_superposition_report(
     tests: xr.Dataset,
     fractions: xr.Dataset,
     association: xr.Dataset | None = None,
+    sensitivity: xr.Dataset | None = None,
 ) -> Path:
     """Write the superposition study's report to `path` and return it.
 
     measurements, trajectory: the study's results; summary: what `summarise` returns, or its JSON
     read back; the rest is what `ontogeny.analysis` returns: `fit_sigmoids`, `classify_trajectories`,
-    `feature_emergence`, `cut_point_test`, `class_fractions` and, if given, `associations`.
+    `feature_emergence`, `cut_point_test`, `class_fractions` and, if given, `associations`; sensitivity: the study's
+    group of that name, if there is one.
     """
     exhibits = sections(
         measurements,
@@ -51,6 +55,8 @@ def write_superposition_report(
         tests=tests,
         fractions=fractions,
         association=association,
+        summary=summary,
+        neighbours=sensitivity,
     )
     return write_report(
         path,
@@ -74,6 +80,8 @@ def sections(
     tests: xr.Dataset,
     fractions: xr.Dataset,
     association: xr.Dataset | None = None,
+    summary: Mapping[str, Any] | None = None,
+    neighbours: xr.Dataset | None = None,
 ) -> list[Section]:
     """Make all exhibits, in order; arguments as in `write_superposition_report`."""
     jumps = tests["inflection"].reindex(seed=measurements["seed"])
@@ -89,6 +97,7 @@ def sections(
 
     return [
         _rank(trajectory, fits, kinds["kind"]),
+        *rules(fits, kinds, start_of_representation(trajectory["feature_norm"]).attrs["long_name"]),
         *_geometry(measurements, trajectory, kinds["kind"], threshold, first),
         _angles(
             trajectory,
@@ -119,6 +128,7 @@ def sections(
             examples,
         ),
         *statistics.cut_points(tests),
+        *sensitivity.sections(summary or {}, neighbours),
         *statistics.seeds(emergence, fits, jumps, fractions),
         *([] if association is None else [statistics.moves_with_llc(association)]),
     ]
@@ -219,15 +229,16 @@ def _llc(
             caption=f"""LLC of one seed at its {measurements.sizes["checkpoint"]} checkpoints, drawn over its effective
             rank (right axis, in the lower two thirds). Band: ±1.96 standard errors of λ̂, which hold for these
             examples and this seed. A status other than ok has its own symbol. {triangles} A red cross at the bottom is
-            a checkpoint without a value, and neither line nor band is drawn across it. {hidden} Red line: inflection
-            of an accepted sigmoid fit, which early rises can have as well.""",
+            a checkpoint without a value; neither line nor band is drawn across it, nor across one below baseline.
+            {hidden} Red line: inflection of an accepted sigmoid fit, which early rises can have as well.""",
             alt="LLC with error band and effective rank of one seed over training step.",
         ),
         Section(
             "",
             figure=llc.llc_all_seeds(measurements, classes),
             caption=f"""LLC of every seed (n = {measurements.sizes["seed"]}), coloured by class; a line breaks where
-            a checkpoint has no value. {triangles} {hidden} Standard errors and statuses are in the hover labels.""",
+            a checkpoint has no value or is below baseline. {triangles} {hidden} Standard errors and statuses are in the
+            hover labels.""",
             alt="LLC of all seeds over training step, coloured by class.",
         ),
         Section(

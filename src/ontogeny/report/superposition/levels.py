@@ -28,10 +28,11 @@ def llc_across_jump(measurements: xr.Dataset, inflection: xr.DataArray) -> dict[
     of `windows`, at is interpolated linearly in step between the usable checkpoints around the inflection. Only seeds
     that have all three enter, so that the difference of two means is the mean of the differences. inflection: (seed,),
     steps, NaN for a seed that does not jump. Returns {near, far, n, left_out, before, at, after, at_minus_before,
-    after_minus_before}: n seeds entered, left_out could not; a level as {mean, interval}.
+    after_minus_before, gap}: n seeds entered, left_out could not; a level as {mean, interval}; gap: median number of
+    steps between the two checkpoints that at is interpolated between, None without seeds.
     """
     before, after = windows(measurements)
-    rows = []
+    rows, gaps = [], []
     for seed in (int(s) for s in inflection.dropna("seed")["seed"].values):
         one = measurements.sel(seed=seed)
         good = usable(one).values
@@ -40,12 +41,15 @@ def llc_across_jump(measurements: xr.Dataset, inflection: xr.DataArray) -> dict[
         within = since.size and since[0] <= 0 <= since[-1]
         at = float(np.interp(0.0, since, llc)) if within else math.nan
         rows.append([_mean(llc, since, *before), at, _mean(llc, since, *after)])
+        gaps.append(float(since[since >= 0].min() - since[since <= 0].max()) if within else math.nan)
     table = np.array(rows, dtype=float).reshape(-1, 3)
-    first, middle, last = table[np.isfinite(table).all(1)].T
+    whole = np.isfinite(table).all(1)
+    first, middle, last = table[whole].T
     levels = {"before": first, "at": middle, "after": last}
     levels |= {"at_minus_before": middle - first, "after_minus_before": last - first}
     counts = {"n": len(first), "left_out": len(table) - len(first)}
-    return {"near": NEAR, "far": FAR} | counts | {name: _level(values) for name, values in levels.items()}
+    gap = float(np.median(np.array(gaps)[whole])) if len(first) else None
+    return {"near": NEAR, "far": FAR, "gap": gap} | counts | {name: _level(values) for name, values in levels.items()}
 
 
 def _mean(llc: np.ndarray, since: np.ndarray, low: float, high: float) -> float:

@@ -46,6 +46,15 @@ number {{ jump["seeds"] }}, and only {% if jump["seeds"] == 1 %}that one enters 
 {%- else %}those enter what follows about jumps: their{% endif %} effective rank goes from
 {{ jump["rank_before"]["median"] | fixed(2) }} to {{ jump["rank_after"]["median"] | fixed(2) }}, with the inflection at
 {{ "a median step of " if jump["seeds"] > 1 else "step " }}{{ jump["step"] | spread }}.
+{%- if jump["reached_before"] %}
+{% set earlier = jump["rank_reached_before"]["range"] -%}
+{{ "All" if jump["reached_before"] == jump["seeds"] and jump["seeds"] > 1 else jump["reached_before"] }}
+of them had passed rank {{ jump["jump_level"] | fixed(2) }} before the plateau
+({{ earlier[0] | fixed(2) }}{% if jump["reached_before"] > 1 %} to {{ earlier[1] | fixed(2) }}{% endif %}, with two
+features or more represented), so that
+{{ jump["reached_before"] | agreeing("its jump is a return", "their jump is a return") }} to both dimensions, not the
+first use of the second.
+{%- endif %}
 {%- endif -%}
 """
 
@@ -209,7 +218,15 @@ everything said about jumps rests on {{ jump["seeds"] | count("seed") }};
 {% endif -%}
 {%- if n_beta is not none and localization is not none -%}
 one setting of the sampler was used (nβ = {{ n_beta | number }}, γ = {{ localization | number }}), and another may order
-checkpoints differently;
+checkpoints differently
+{%- if sensitivity is not none %}: half and twice of both were tried at {{ sensitivity["checkpoints"] }} checkpoints
+only
+{%- endif %};
+{% endif -%}
+{%- if jump["seeds"] and llc_across_jump["gap"] is not none -%}
+λ̂ at the inflection is interpolated between the two usable checkpoints around it,
+{{ "a median of " if llc_across_jump["n"] > 1 }}{{ llc_across_jump["gap"] | integer }} steps apart, and depends on where
+they lie: denser ones may see a deeper dip;
 {% endif -%}
 {%- if below -%}
 at {{ below | integer }} of {{ health["estimates"] | integer }} checkpoints
@@ -227,7 +244,52 @@ them is in its standard errors, but not in the t intervals over seeds, and the s
 takes the checkpoints' errors as independent.
 """
 
-CONCLUSIONS = (WHICH_SEEDS, JUMP, EMERGENCE, ACROSS, LEVEL, RISE, TRUST, LIMITS)
+SENSITIVITY = """
+{%- if sensitivity is not none -%}
+{%- set s = sensitivity -%}
+{%- set all, frozen = s["neighbours"], s["settings"]["frozen"] -%}
+{%- set names = {"half_n_beta": "half nβ", "twice_n_beta": "twice nβ", "half_localization": "half γ",
+  "twice_localization": "twice γ"} -%}
+{%- macro where(same) -%}
+{% if same | length == all %}at all {{ all }}{% elif same | length == 0 %}at none of the {{ all }}
+{%- else %}at {{ same | length }} of {{ all }} ({{ same | map("named", names) | listed }}){% endif %}
+{%- endmacro -%}
+Does this hang on nβ and γ? At half and twice of each, measured anew with shorter chains at {{ s["checkpoints"] }}
+checkpoints of {{ s["seeds"] | length | count("seed") }} ({{ s["seeds"] | listed }}), λ̂ is
+{{ s["ratios"][0] | fixed(2) }} to {{ s["ratios"][1] | fixed(2) }} times what it is at the frozen setting (medians), and
+the checkpoints of a seed keep their order with a Spearman ρ of {{ s["orders"][0] | fixed(2) }} to
+{{ s["orders"][1] | fixed(2) }} (means over seeds).
+{% if s["same"]["step"] is not none -%}
+Across the jump at minus before is {{ s["dips"][0] | signed }} to {{ s["dips"][1] | signed }}
+({{ frozen["dip"] | signed }} at the frozen setting and these checkpoints), of the same sign
+{{ where(s["same"]["dip"]) }}; after minus before is {{ s["steps"][0] | signed }} to {{ s["steps"][1] | signed }}
+({{ frozen["step"] | signed }}), of the same sign {{ where(s["same"]["step"]) }}. The lowest λ̂ within
+{{ llc_across_jump["far"] | percent }} of training of the inflection, below baseline or not, is
+{{ s["lowest"][0] | number }} to {{ s["lowest"][1] | number }} ({{ frozen["lowest"] | number }}; means over
+{{ frozen["across"]["n"] | count("seed") }}): how deep and how wide the dip is depends on the setting.
+{% endif -%}
+{% if s["same"]["trend"] is not none -%}
+λ̂ {{ "rises" if frozen["trend"] > 0 else "falls" }} over training (Spearman ρ with step
+{{ frozen["trend"] | fixed(2) }}, mean over seeds), and does so {{ where(s["same"]["trend"]) }}
+({{ s["trends"][0] | fixed(2) }} to {{ s["trends"][1] | fixed(2) }}).
+{% endif -%}
+{% set said = {"dip": "the dip between the fixed windows at the jump", "step": "the step from before to after it",
+  "trend": "the trend over training"} -%}
+{% set kept, lost = [], [] -%}
+{% for what, same in s["same"].items() if same is not none -%}
+{% if same | length == all %}{{ kept.append(said[what]) or "" }}{% else %}{{ lost.append(said[what]) or "" }}{% endif %}
+{%- endfor -%}
+{% if kept %}In sign {{ kept | listed }} {{ kept | length | agreeing("survives", "survive") }} a factor of two in nβ and
+in γ{% if lost %}; {{ lost | listed }} {{ lost | length | agreeing("does", "do") }} not{% endif %}.
+{%- elif lost %}In sign {{ lost | listed }} {{ lost | length | agreeing("does", "do") }} not survive a factor of two in
+nβ and in γ.
+{%- endif %}
+Of the {{ s["estimates"] }} short estimates {{ s["ok"] }} are ok, {{ s["not_mixed"] }} not mixed and {{ s["below"] }} below baseline;
+the last are left out but for the lowest λ̂.
+{%- endif -%}
+"""
+
+CONCLUSIONS = (WHICH_SEEDS, JUMP, EMERGENCE, ACROSS, LEVEL, RISE, SENSITIVITY, TRUST, LIMITS)
 
 HEALTH = {
     "estimates": """

@@ -163,7 +163,8 @@ def moves_with_llc(association: xr.Dataset) -> Section:
             rows,
         ),
         caption="""Spearman correlation ρ of the LLC with each indicator along a seed's training, raw and with log
-        step partialled out: mean over seeds with a finite ρ and its 95 % Student t interval.""",
+        step partialled out: mean over seeds with a finite ρ and its 95 % Student t interval. Checkpoints without a
+        value or with λ̂ below baseline are left out, as in the tests.""",
     )
 
 

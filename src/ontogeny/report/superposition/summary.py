@@ -14,6 +14,8 @@ from ontogeny.analysis.cut_points import JUDGED_BY
 from ontogeny.analysis.intervals import LEVEL
 from ontogeny.estimators.status import usable
 from ontogeny.report.superposition.levels import llc_across_jump
+from ontogeny.report.superposition.sensitivity import calibration
+from ontogeny.report.superposition.sensitivity import sensitivity as at_neighbours
 from ontogeny.report.superposition.verdicts import verdicts
 
 TEXTBOOK = "plateau_then_jump"
@@ -40,12 +42,15 @@ def summarise(
     relation: xr.Dataset,
     tests: xr.Dataset,
     fractions: xr.Dataset,
+    before_plateau: xr.DataArray | None = None,
+    sensitivity: xr.Dataset | None = None,
 ) -> dict[str, Any]:
     """Return the summary: plain numbers, words and [low, high] intervals; a number that does not exist is None.
 
     measurements: the study's measurements. The rest is what `ontogeny.analysis` returns: `fit_sigmoids`,
     `classify_trajectories`, `feature_emergence`, `emergence_against_jump`, `cut_point_test`, `class_fractions`. The
-    jumping seeds are those that `tests` was given an inflection for.
+    jumping seeds are those that `tests` was given an inflection for. before_plateau: (seed,), from
+    `rank_before_plateau`; sensitivity: the study's group of that name.
     """
     summary: dict[str, Any] = plain(
         {
@@ -61,7 +66,7 @@ def summarise(
             "interval_level": LEVEL,
             "fits": _fits(fits, kinds),
             "plateau_rank": _spread(kinds["plateau_rank"].values),
-            "jump": _jump(fits, tests),
+            "jump": _jump(fits, kinds, tests, before_plateau),
             "emergence": _emergence(emergence, relation, fits, tests["seed"].values),
             "llc_across_jump": llc_across_jump(measurements, tests["inflection"]),
             "tests": {
@@ -75,6 +80,8 @@ def summarise(
             "checkpoints_lost_in_test": int(tests["lost_checkpoints"].sum()),
             "final": _final(measurements),
             "health": _health(measurements),
+            "calibration": calibration(measurements),
+            "sensitivity": at_neighbours(sensitivity, tests["inflection"]),
         }
     )
     summary["verdicts"] = verdicts(summary["tests"], summary["test_settings"]["alpha_each"])
@@ -116,14 +123,22 @@ def _fits(fits: xr.Dataset, kinds: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _jump(fits: xr.Dataset, tests: xr.Dataset) -> dict[str, Any]:
+def _jump(
+    fits: xr.Dataset, kinds: xr.Dataset, tests: xr.Dataset, before_plateau: xr.DataArray | None
+) -> dict[str, Any]:
+    """The jumps' steps and levels; and of the ranks that seeds had before their plateau, those at the jump level."""
     jumping = fits.sel(seed=tests["seed"])
+    level = float(kinds.attrs["jump_level"])
+    earlier = np.empty(0) if before_plateau is None else before_plateau.sel(seed=tests["seed"]).values
     return {
         "seeds": int(tests.sizes["seed"]),
         "step": _spread(tests["inflection"].values),
         "rank_before": _spread(jumping["lo"].values),
         "rank_after": _spread(jumping["hi"].values),
         "width": _spread(jumping["width"].values),
+        "jump_level": level,
+        "reached_before": int((earlier >= level).sum()),
+        "rank_reached_before": _spread(earlier[earlier >= level]),
     }
 
 

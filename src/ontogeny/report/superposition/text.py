@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ontogeny.report.superposition.sentences import ABSTRACT, CONCLUSIONS, HEALTH
@@ -24,7 +24,8 @@ SETTINGS = {
     "localization": "γ, 1/weight²",
     "step_size": "step size ε",
     "kernel": "kernel",
-    "compiled": "compiled (1: yes)",
+    "h_max": "h_max that ε was chosen by, loss/weight²",
+    "compiled": "compiled",
     "chains": "chains",
     "draws": "draws a chain",
     "burn_in": "burn-in, steps",
@@ -33,6 +34,10 @@ SETTINGS = {
     "seed": "seed of the random streams",
     "ontogeny_version": "version of ontogeny",
 }
+
+YES_OR_NO = ("compiled",)
+ELSEWHERE = ("calibration", "calibration_provenance")
+"""Shown in a table of their own."""
 
 
 def conclusions(summary: Mapping[str, Any]) -> list[str]:
@@ -48,8 +53,9 @@ def abstract(summary: Mapping[str, Any]) -> str:
 
 def settings(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
     """Turn the measurements' attributes into a table: known ones first, in words, the others as they are called."""
-    order = [*(k for k in SETTINGS if k in attrs), *(k for k in attrs if k not in SETTINGS)]
-    values = {SETTINGS.get(k, str(k).replace("_", " ")): attrs[k] for k in order}
+    order = [*(k for k in SETTINGS if k in attrs), *(k for k in attrs if k not in SETTINGS and k not in ELSEWHERE)]
+    given = {**attrs, **{k: "yes" if attrs[k] else "no" for k in YES_OR_NO if k in attrs}}
+    values = {SETTINGS.get(k, str(k).replace("_", " ")): given[k] for k in order}
     return {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in values.items()}
 
 
@@ -79,12 +85,23 @@ def _render(template: str, summary: Mapping[str, Any]) -> str:
         "interval": interval,
         "count": lambda n, noun: f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s",
         "agreeing": lambda n, one, more: one if n == 1 else more,
+        "listed": listed,
+        "named": lambda key, names: names.get(key, key),
         "words": lambda word: word.replace("_", " "),
         "hyphened": lambda word: word.replace("_", "-"),
         "lower_first": lambda text: text[:1].lower() + text[1:],
         "upper_first": lambda text: text[:1].upper() + text[1:],
     }
     return " ".join(environment.from_string(template).render(summary).split())
+
+
+def listed(words: Sequence[Any]) -> str:
+    """Join words as a sentence does.
+
+    >>> listed(["a", "b", 3]), listed(["a"])
+    ('a, b and 3', 'a')
+    """
+    return " and ".join(", ".join(str(word) for word in words).rsplit(", ", 1))
 
 
 def spread(numbers: Mapping[str, Any]) -> str:

@@ -35,6 +35,6 @@ def step(
 
     def move(weight: Tensor, force: Tensor, last: Tensor, xi: Tensor) -> Tensor:
         epsilon = spread(step_size.to(weight), weight, axis)
-        return weight + 0.5 * epsilon * force + 0.5 * epsilon.sqrt() * (last + xi)
+        return weight + (0.5 * epsilon * force + 0.5 * epsilon.sqrt() * (last + xi))
 
     return LMState(tree_map(move, state.params, signal.drift, state.last_noise, noise), noise), None

@@ -59,6 +59,6 @@ def step(
 
     def propose(weight: Tensor, force: Tensor, xi: Tensor) -> Tensor:
         epsilon = spread(step_size.to(weight), weight, axis)
-        return weight + 0.5 * epsilon * force + epsilon.sqrt() * xi
+        return weight + (0.5 * epsilon * force + epsilon.sqrt() * xi)
 
     return MALAState(tree_map(propose, current, drift, noise), current, drift, energy), accepted

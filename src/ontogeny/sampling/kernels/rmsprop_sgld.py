@@ -63,6 +63,6 @@ def step(
 
     def move(weight: Tensor, force: Tensor, xi: Tensor, metric: Tensor) -> Tensor:
         epsilon = spread(step_size.to(weight), weight, axis) * metric
-        return weight + 0.5 * epsilon * force + epsilon.sqrt() * xi
+        return weight + (0.5 * epsilon * force + epsilon.sqrt() * xi)
 
     return state._replace(params=tree_map(move, state.params, signal.drift, noise, state.metric)), None

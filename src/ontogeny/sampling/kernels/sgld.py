@@ -36,6 +36,6 @@ def step(
 
     def move(weight: Tensor, force: Tensor, xi: Tensor) -> Tensor:
         epsilon = spread(step_size.to(weight), weight, axis)
-        return weight + 0.5 * epsilon * force + epsilon.sqrt() * xi
+        return weight + (0.5 * epsilon * force + epsilon.sqrt() * xi)
 
     return SGLDState(tree_map(move, state.params, signal.drift, noise)), None

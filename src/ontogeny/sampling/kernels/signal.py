@@ -41,7 +41,7 @@ def compensated(noise: Params, drift_noise: Params | None, gain: Tensor, axis: i
     The minibatch error of the drift moves the weights as noise of covariance E[uuᵀ] would (in units of the injected
     noise). ξ' = ξ - (1 - √(1 - ‖u‖²))·û(û·ξ) has the covariance I - uuᵀ for a given u, so that on average over
     minibatches both together have covariance I, off the diagonal too and wherever the chain is. Where ‖u‖ ≥ 1 the noise
-    along u is left out altogether, which compensates in part; ``check_minibatch_noise`` counts the rest.
+    along u is left out altogether; the chain loop keeps the rest of u for the next step.
     """
     if drift_noise is None:
         return noise

@@ -11,7 +11,6 @@ import numpy as np
 import xarray as xr
 
 from ontogeny.core.schema import VARIABLES
-from ontogeny.report.superposition.levels import FAR
 from ontogeny.studies.superposition.checkpoints import assemble, checkpoint_steps, cut
 from ontogeny.studies.superposition.measure import CheckpointChunk
 from ontogeny.studies.superposition.settings import SuperpositionSettings
@@ -27,8 +26,8 @@ NEIGHBOURS = {
 SEEDS, CHECKPOINTS, NEAR_JUMP = 4, 20, 12
 """So many seeds, textbook ones first, and checkpoints of each, of which so many near the jump."""
 MOST_CHAINS = 4
-BURN_IN, DRAWS = 5.0, 12.0
-"""In relaxation times 1/(εγ); the cost of all four is then 17 % of the quick preset's chain-steps."""
+BURN_IN, DRAWS = 4.0, 16.0
+"""In relaxation times 1/(εγ); the cost of all four is then a fifth of the quick preset's chain-steps."""
 KEPT = ("llc", "llc_se", "r_hat", "ess", "chains_lost", "status", "regime", "h_max", "localisation_ratio")
 
 
@@ -57,6 +56,8 @@ def chosen(
     twenty checkpoints from ``start`` on: up to twelve evenly among those within 10 % of training of its inflection,
     the rest evenly among the others; earlier ones only where there are too few.
     """
+    from ontogeny.report.superposition.levels import FAR
+
     places = [*np.flatnonzero(textbook.values), *np.flatnonzero(~textbook.values)][:SEEDS]
     tasks = []
     for place in sorted(int(p) for p in places):
@@ -99,12 +100,12 @@ def together(
     """
     anew = {name: _compact([part for other, part in parts if other == name]) for name in NEIGHBOURS}
     first = next(iter(anew.values()))
-    own = measurements[list(KEPT)].sel(seed=first["seed"]).isel(checkpoint=first["number"].drop_vars("step"))
-    own = own.drop_vars(["step", "checkpoint"], errors="ignore").assign_coords(step=first["step"])
-    own["number"] = first["number"]
+    number = xr.DataArray(first["number"].values, dims=("seed", "checkpoint"))
+    own = measurements[list(KEPT)].sel(seed=first["seed"]).drop_vars(["step", "checkpoint"]).isel(checkpoint=number)
+    own = own.assign_coords(checkpoint=first["checkpoint"], step=first["step"])
     every = {FROZEN: settings} | {name: neighbour(settings, name) for name in NEIGHBOURS}
-    out = xr.concat([own.drop_vars("number"), *(one.drop_vars("number") for one in anew.values())], "setting")
-    out = out.assign_coords(setting=list(every)).assign(number=first["number"])
+    out = xr.concat([own, *(one.drop_vars("number") for one in anew.values())], "setting")
+    out = out.assign_coords(setting=np.array(list(every), dtype=object)).assign(number=first["number"])
     for name in ("n_beta", "localization", "step_size", "burn_in", "draws", "chains"):
         out[name] = ("setting", [getattr(one, name) for one in every.values()])
     out = out.rename(llc="llc_sensitivity", llc_se="llc_sensitivity_se")

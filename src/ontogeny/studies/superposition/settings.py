@@ -78,7 +78,7 @@ class SuperpositionSettings:
 
     @property
     def calibration(self) -> Calibration:
-        """What is frozen for every checkpoint and seed, as a value; chosen by hand before any LLC was known."""
+        """What is frozen for every checkpoint and seed, as a value; chosen by hand, with no warm-up of its own."""
         return Calibration(
             kernel=self.kernel,
             n_beta=self.n_beta,
