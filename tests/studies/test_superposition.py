@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 import ontogeny as og
 from ontogeny import __version__
 from ontogeny.core.schema import VARIABLES
-from ontogeny.studies.superposition import checkpoints, measure, settings, study
+from ontogeny.studies.superposition import checkpoints, measure, sensitivity, settings, study
 
 SEEDS = 2
 TINY = dataclasses.replace(
@@ -64,6 +65,8 @@ def tiny():
         patch.setattr(study, "DEFAULT_SEEDS", SEEDS)
         patch.setattr(checkpoints, "CHAINS_A_PROGRAM", 10)  # five tasks a chunk
         patch.setattr(measure, "compiler_available", lambda: False)
+        patch.setattr(sensitivity, "SEEDS", 1)
+        patch.setattr(sensitivity, "CHECKPOINTS", 5)  # one chunk a neighbour
         yield
 
 
@@ -118,11 +121,12 @@ def test_measurements_are_plain_xarray(finished):
 
 
 def test_every_variable_has_a_long_name_and_units(finished):
-    for group in (None, "trajectory"):
+    for group in (None, "trajectory", "sensitivity"):
         found = opened(finished, group)
         for name in (*found.data_vars, "step"):
             assert found[name].attrs["long_name"], name
-            assert found[name].attrs["units"] == VARIABLES[name][1], name
+            if group != "sensitivity":
+                assert found[name].attrs["units"] == VARIABLES[name][1], name
 
 
 def test_attributes_hold_every_setting(finished):
@@ -130,6 +134,77 @@ def test_attributes_hold_every_setting(finished):
     for name, value in dataclasses.asdict(TINY).items():
         assert attrs[name] == value, name
     assert attrs["ontogeny_version"] == __version__ and attrs["seeds"] == SEEDS
+
+
+def test_the_calibration_is_stored_and_printed(finished):
+    stored = json.loads(opened(finished).attrs["calibration"])
+    calibration = og.Calibration.from_dict(stored)
+    assert calibration == TINY.calibration
+    assert (calibration.n_beta, calibration.localization, calibration.step_size) == (100.0, 10.0, 5e-4)
+    assert calibration.burn_in == TINY.burn_in and calibration.chains == TINY.chains
+    summary = json.loads((finished / "summary.json").read_text(encoding="utf-8"))["calibration"]
+    assert summary["values"]["n_beta"] == 100.0 and summary["values"]["friction"] is None
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    for text in summary["provenance"].values():
+        assert text.partition(";")[0] in page
+    assert "The calibration that every estimate of this study shares" in page
+
+
+def test_neighbours_keep_the_steepest_step_and_cost_a_fifth():
+    real = settings.PRESETS["quick"]
+    steepest = real.step_size * (real.n_beta * real.h_max + real.localization)
+    cost = 0
+    for name, (times_n_beta, times_gamma) in sensitivity.NEIGHBOURS.items():
+        one = sensitivity.neighbour(real, name)
+        assert (one.n_beta, one.localization) == (1000.0 * times_n_beta, 100.0 * times_gamma)
+        assert one.step_size * (one.n_beta * one.h_max + one.localization) == pytest.approx(steepest)
+        assert one.burn_in == pytest.approx(4 * one.relaxation, abs=1)
+        cost += 4 * 20 * one.chains * (one.burn_in + one.draws)
+    whole = 20 * real.checkpoints * real.chains * (real.burn_in + real.draws)
+    assert cost <= 0.2 * whole
+    assert sensitivity.neighbour(settings.PRESETS["full"], "half_n_beta").chains == 4
+
+
+def test_the_neighbours_are_measured_at_the_same_checkpoints(finished):
+    found, every = opened(finished, "sensitivity"), opened(finished)
+    assert dict(found.sizes) == {"setting": 5, "seed": 1, "checkpoint": 5}
+    assert found["setting"].values.tolist() == ["frozen", *sensitivity.NEIGHBOURS]
+    assert found["n_beta"].values.tolist() == [100.0, 50.0, 200.0, 100.0, 100.0]
+    assert found["localization"].values.tolist() == [10.0, 10.0, 10.0, 5.0, 20.0]
+    seed = int(found["seed"][0])
+    same = every.sel(seed=seed).isel(checkpoint=found["number"].values[0])
+    assert same["step"].values.tolist() == found["step"].values[0].tolist()
+    np.testing.assert_array_equal(found["llc_sensitivity"].sel(setting="frozen").values[0], same["llc"].values)
+    anew = found["llc_sensitivity"].isel(setting=slice(1, None))
+    assert np.isfinite(anew).all() and (anew != found["llc_sensitivity"].sel(setting="frozen")).all()
+    assert (found["llc_sensitivity_se"] > 0).all()
+
+
+def test_textbook_seeds_come_first_and_their_jumps_are_dense(monkeypatch):
+    monkeypatch.setattr(sensitivity, "SEEDS", 2)
+    monkeypatch.setattr(sensitivity, "CHECKPOINTS", 20)
+    real, seeds = settings.PRESETS["quick"], {"seed": range(4)}
+    inflection = xr.DataArray([np.nan, 900.0, np.nan, 3000.0], dims="seed", coords=seeds)
+    start = xr.DataArray([300.0, 300.0, np.nan, 300.0], dims="seed", coords=seeds)
+    textbook = xr.DataArray([False, False, False, True], dims="seed", coords=seeds)
+    tasks = sensitivity.chosen(real, inflection, start, textbook)
+    assert sorted({place for place, _, _ in tasks}) == [0, 3]
+    for place, value in ((0, np.nan), (3, 3000.0)):
+        own = checkpoints.checkpoint_steps(real, value)
+        chosen = [(number, step) for where, number, step in tasks if where == place]
+        assert len(chosen) == len(set(chosen)) == 20 and all(own[number] == step for number, step in chosen)
+        assert min(step for _, step in chosen) >= 300 and chosen[-1][1] == real.train_steps
+    near = [step for place, _, step in tasks if place == 3 and abs(step - 3000) <= 0.1 * real.train_steps]
+    assert len(near) == 12
+    late = sensitivity.chosen(real, inflection, start + 7000, textbook)
+    assert len(late) == 40 and min(step for _, _, step in late) < 7300  # too few after it: the latest before
+
+
+def test_a_folder_without_neighbours_still_gives_its_report(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "old")
+    shutil.rmtree(tmp_path / "old" / "results.zarr" / "sensitivity")
+    page = study.report(tmp_path / "old").read_text(encoding="utf-8")
+    assert "Does this hang on" not in page and "Table 1" in page
 
 
 def test_the_trajectory_is_dense_and_agrees_with_the_checkpoints(finished):
@@ -217,7 +292,7 @@ def test_interrupted_and_run_again_ends_in_the_same_numbers(finished, tmp_path, 
 
     monkeypatch.setattr(measure, phase, count)
     run(tmp_path / "out")
-    assert len(counted) == {"train": 2, "measure": 4}[phase] - after  # what was done stays done
+    assert len(counted) == {"train": 2, "measure": 4 + 4}[phase] - after  # what was done stays done
     assert_same_results(tmp_path / "out", finished)
     texts = [(folder / "summary.json").read_text(encoding="utf-8") for folder in (tmp_path / "out", finished)]
     assert texts[0] == texts[1]

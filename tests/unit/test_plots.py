@@ -163,8 +163,14 @@ def test_the_axis_of_the_llc_is_that_of_the_usable_estimates(measured, trajector
     assert note.startswith(f"λ̂: {np.sum(one['llc'].values < low)} below this picture, down to −")
     every = llc.llc_all_seeds(measured, said["kinds"]["kind"])
     assert tuple(every.layout.yaxis.range) == (low, high)
-    drawn = [s for t in every.data if t.name.startswith("seed") for s in t.marker.symbol]
-    assert drawn.count(llc.NO_MINIMUM) == below.sum()
+    own = [t for t in every.data if t.name.startswith("seed")]
+    hollow = [t for t in own if t.marker.symbol == llc.NO_MINIMUM]
+    assert sum(len(t.x) for t in hollow) == below.sum() and all(t.mode == "markers" for t in hollow)
+    lines = [t for t in own if t.mode == "lines+markers"]
+    assert len(lines) == measured.sizes["seed"]
+    assert sum(np.isnan(t.y).sum() for t in lines) == np.sum(below | np.isnan(values))  # nothing plunges out of view
+    (curve,) = [t for t in figure.data if t.mode == "lines" and t.yaxis == "y2" and t.fill is None]
+    assert np.isnan(curve.y[one["regime"].values == "below_baseline"]).all()
 
 
 def test_without_usable_estimates_the_axis_finds_its_own_range(measured):

@@ -69,17 +69,29 @@ def sensitivity(neighbours: xr.Dataset, across: Mapping[str, Mapping[str, Any]])
         line = {"color": theme.MUTED, "width": 1, "dash": "dot"}
         equal = go.Scatter(x=ends, y=ends, mode="lines", line=line, hoverinfo="skip", showlegend=False)
         made.add_trace(equal, row=1, col=left + 1)
-    made.update_xaxes(tickvals=[0, 1, 2], ticktext=[f"{place} the jump" for place in PLACES], row=1, col=1)
+    made.update_xaxes(
+        tickvals=[0, 1, 2], ticktext=list(PLACES), title_text="where, from the jump of effective rank", row=1, col=1
+    )
     made.update_xaxes(range=[-0.4, 2.4], row=1, col=1)
-    made.update_xaxes(title_text="place", row=1, col=1)
     made.update_yaxes(title_text="λ̂, dimensionless", row=1, col=1)
     made.update_xaxes(title_text="λ̂ at the frozen setting (dotted: equal)", row=1, col=left + 1)
-    made.update_yaxes(title_text="λ̂ at the neighbour", row=1, col=left + 1)
+    made.update_yaxes(title_text="λ̂ at the neighbour, dimensionless", row=1, col=left + 1)
+    last = 1.02 * float(neighbours["step"].max())
     for column, seed in enumerate(seeds, start=1):
-        made.update_xaxes(title_text=f"training step, seed {int(seed)}", nticks=4, row=2, col=column)
+        made.update_xaxes(title_text=f"training step, seed {int(seed)}", range=[0, last], row=2, col=column)
+        made.update_xaxes(tickvals=theme.round_ticks(0, last, 3), row=2, col=column)
         made.update_yaxes(title_text="λ̂, dimensionless" if column == 1 else "", row=2, col=column)
+    beside = next(made.select_xaxes(row=1, col=left + 1))
+    beside.update(domain=[beside.domain[0] + 0.04, 1.0])  # room for the title of its other axis
     for column in range(2, len(seeds) + 1):
         made.update_yaxes(matches=next(made.select_yaxes(row=2, col=1)).anchor.replace("x", "y"), row=2, col=column)
+    shown = llc.values[np.isfinite(llc.values)]
+    if shown.size:  # error bars of a few wide ones would leave nothing of the others to be seen
+        aside = 0.08 * float(np.ptp(shown))
+        made.update_yaxes(range=[shown.min() - aside, shown.max() + aside], row=1, col=left + 1)
+        known = at_frozen[np.isfinite(at_frozen)]
+        aside = 0.08 * float(np.ptp(known)) if known.size else 1.0
+        made.update_xaxes(range=[min(known, default=0) - aside, max(known, default=1) + aside], row=1, col=left + 1)
     return made
 
 

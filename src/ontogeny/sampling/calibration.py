@@ -86,7 +86,7 @@ class Calibration:
 
     @property
     def localisation_ratio(self) -> float:
-        """nβ·h_max/γ."""
+        """nβ·h_max/γ, how much steeper than γ the loss is."""
         return self.n_beta * self.h_max / self.localization if self.localization else math.inf
 
     def __str__(self) -> str:

@@ -97,8 +97,6 @@ class Prepared:
         found = self.curvature.of_chains(chains)
         metric = getattr(chains.state, "metric", None)
         if metric is None:
-            if math.isfinite(found):
-                self.h_max = max(self.h_max, found)
             return self.n_beta * found + self.localization
         return self.n_beta * found + self.localization * max(float(value.max()) for value in metric.values())
 

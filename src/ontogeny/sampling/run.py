@@ -110,6 +110,7 @@ class Run:
             tick=tick,
         )
         self._warm_up.run()
+        self._note_curvature(self._warm_up.seen)
         if given is None:
             worth = WORTH_COMPENSATING * max(self._warm_up.llc, 1e-3) if np.isfinite(self._warm_up.llc) else 0.0
             self._compensate = self._compensate and self._warm_up.share > worth
@@ -247,6 +248,12 @@ class Run:
         prepared = self._prepared
         return diverged(record, prepared.n_beta, prepared.localization, prepared.dim) | self._warm_up.lost
 
+    def _note_curvature(self, steepest: float) -> None:
+        """Let h_max be at least what this eigenvalue of nβ·H + γ tells; of a preconditioned one it tells nothing."""
+        prepared = self._prepared
+        if np.isfinite(steepest) and not hasattr(self._chains.state, "metric"):
+            prepared.h_max = max(prepared.h_max, (steepest - prepared.localization) / prepared.n_beta)
+
     def _full_gradient(self) -> Params | None:
         """∇L(w*) over all examples, where the control variate has it."""
         gradient, axis = self._chains.constants.gradient, self._chains.evaluation.axis
@@ -256,7 +263,7 @@ class Run:
         """The draws taken so far, with every setting in ``attrs``."""
         prepared, warm, record = self._prepared, self._warm_up, self._collected()
         assert warm is not None
-        prepared.steepest(self._chains)  # h_max takes part in it
+        self._note_curvature(prepared.steepest(self._chains))
         noise = np.zeros(1) if prepared.kernel.compensates or prepared.pair_at is None else np.full(1, np.nan)
         if prepared.pair_at is not None and prepared.kernel.compensates and not self._compensate:
             noise = noise_share(self._chains, prepared.posterior, prepared.pair_at, prepared.count, NOISE_PAIRS)

@@ -43,6 +43,10 @@ SLACK = 0.01
 """Or this share of it: what no estimate of λ̂ needs to be better than."""
 
 
+def _ignore(steps: int) -> None:
+    pass
+
+
 @dataclass
 class WarmUp:
     """Chains on their way from w* to stationarity.
@@ -54,6 +58,7 @@ class WarmUp:
         steepest: that eigenvalue at w*, where windows begin.
         most_steps: the longest warm-up.
         run_steps: steps a chain the whole run may take, which bounds the friction.
+        tick: told the number of the next step, for a progress bar.
     """
 
     chains: Chains
@@ -68,7 +73,7 @@ class WarmUp:
     friction_given: float | None = None
     fixed: bool = False
     """Take exactly ``most_steps``, settled or not."""
-    tick: Callable[[int], None] = lambda steps: None
+    tick: Callable[[int], None] = _ignore
 
     friction: float = field(init=False)
     epsilon: float = field(init=False)
@@ -76,6 +81,8 @@ class WarmUp:
     records: list[Record] = field(init=False, default_factory=list)
     settled: bool = field(init=False, default=False)
     adapting: bool = field(init=False)
+    seen: float = field(init=False, default=0.0)
+    """The largest eigenvalue where windows that were kept ended."""
     share: float = field(init=False, default=0.0)
     """Minibatch noise of the last window, in units of injected noise."""
 
@@ -168,7 +175,7 @@ class WarmUp:
         if capped > 1e-3 and self.taken < self.most_steps / 2:
             self.steepest = max(2.0 * self.steepest, found)
             return True
-        self.steepest = max(self.steepest, found)
+        self.steepest, self.seen = max(self.steepest, found), max(self.seen, found)
         return False
 
     def _observe(self, record: Record) -> None:

@@ -81,7 +81,7 @@ class HasData(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """What it is called in tables."""
         ...
 
     @property

@@ -78,10 +78,7 @@ class ReferenceProblem:
 
 
 def recompute(name: str, n_beta: float, localization: float, seed: int = 0) -> ReferenceRun:
-    """What the stored reference was computed by: two seconds to two minutes on one core.
-
-    >>> recompute("linear 3-3-3, rank 1", 1000, 1)  # doctest: +SKIP
-    """
+    """What the stored reference was computed by: two seconds to two minutes on one core."""
     return reference_problem(name).compute(n_beta, localization, seed)
 
 

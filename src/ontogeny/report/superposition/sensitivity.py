@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ def sensitivity(neighbours: xr.Dataset | None, inflection: xr.DataArray) -> dict
     step, mean over seeds), `across` (:func:`.levels.llc_across_jump`), `below` (estimates below baseline) and `lowest`:
     the lowest λ̂ near the jump, those below baseline included, mean over the jumping seeds. Elsewhere estimates that are
     not usable are left out. `same` names, for each of dip (at minus before), step (after minus before) and trend, the
-    neighbours at which it has the sign that it has at the frozen setting; None where there it has none.
+    neighbours at which it has the sign that it has at the frozen setting, None where there it has none; `clear` those
+    of them where, if it is so at the frozen setting, the interval over seeds excludes zero too.
     """
     if neighbours is None:
         return None
@@ -59,6 +60,10 @@ def sensitivity(neighbours: xr.Dataset | None, inflection: xr.DataArray) -> dict
     frozen = _usable(given.sel(setting=FROZEN))
     by_setting = {str(name): _one(given.sel(setting=name), frozen, jumps) for name in given["setting"].values}
     own, others = by_setting[FROZEN], {k: v for k, v in by_setting.items() if k != FROZEN}
+    same = {
+        what: [k for k, v in others.items() if _sign(v[what]) == _sign(own[what])] if _sign(own[what]) else None
+        for what in ("dip", "step", "trend")
+    }
     return {
         "seeds": [int(seed) for seed in given["seed"].values],
         "checkpoints": int(frozen.size),
@@ -76,9 +81,10 @@ def sensitivity(neighbours: xr.Dataset | None, inflection: xr.DataArray) -> dict
         "ok": sum(v["ok"] for v in others.values()),
         "not_mixed": sum(v["not_mixed"] for v in others.values()),
         "relative_se": max(v["relative_se"] for v in others.values()),
-        "same": {
-            what: [k for k, v in others.items() if _sign(v[what]) == _sign(own[what])] if _sign(own[what]) else None
-            for what in ("dip", "step", "trend")
+        "same": same,
+        "clear": {
+            what: [k for k in names or [] if others[k]["clear"][what] or not own["clear"][what]]
+            for what, names in same.items()
         },
     }
 
@@ -89,7 +95,8 @@ def _usable(one: xr.Dataset) -> xr.DataArray:
 
 def _one(one: xr.Dataset, frozen: xr.DataArray, jumps: xr.DataArray) -> dict[str, Any]:
     llc = _usable(one)
-    found = associations(llc, {FROZEN: frozen}).sel(kind="raw")["mean_rho"]
+    trend = associations(llc, {FROZEN: frozen}).sel(kind="raw")
+    found = trend["mean_rho"]
     across = llc_across_jump(one, jumps)
     words = one["status"].values.astype(str)
     return {
@@ -106,9 +113,18 @@ def _one(one: xr.Dataset, frozen: xr.DataArray, jumps: xr.DataArray) -> dict[str
         "across": across,
         "dip": across["at_minus_before"]["mean"],
         "step": across["after_minus_before"]["mean"],
+        "clear": {
+            "dip": _excludes_zero(across["at_minus_before"]["interval"]),
+            "step": _excludes_zero(across["after_minus_before"]["interval"]),
+            "trend": _excludes_zero([float(trend[k].sel(indicator="log_step")) for k in ("low", "high")]),
+        },
         "below": int((one["regime"].values == "below_baseline").sum()),
         "lowest": _lowest(one, jumps),
     }
+
+
+def _excludes_zero(ends: Sequence[float]) -> bool:
+    return bool(ends[0] * ends[1] > 0)
 
 
 def _lowest(one: xr.Dataset, jumps: xr.DataArray) -> float:
@@ -154,7 +170,6 @@ def sections(summary: Mapping[str, Any], neighbours: xr.Dataset | None) -> list[
         Section(
             "" if made else title,
             figure=plots.sensitivity(given, {k: v["across"] for k, v in found["settings"].items()}),
-            table=_table(found),
             caption=f"""λ̂ at half and twice nβ and γ beside the frozen setting, at {found["checkpoints"]} checkpoints of
             seeds {listed(found["seeds"])}, chosen from the weights alone: {each} a seed, densest around the jump. Top
             left: before, at and after the jump as in the conclusions, from these checkpoints, mean over
@@ -162,16 +177,10 @@ def sections(summary: Mapping[str, Any], neighbours: xr.Dataset | None) -> list[
             estimate against that at the frozen setting, ±1.96 standard errors; along a rising curve checkpoints are
             ordered alike. Bottom: λ̂ of each seed over training. Estimates that are not usable are left out, and lines
             break there.""",
-            table_caption="""λ̂ at the frozen setting and at its neighbours, over the same checkpoints. ε keeps
-            ε(nβ·h_max + γ). usable, below (baseline), ok: estimates; s.e.: median relative standard error; λ̂/frozen: median ratio; order,
-            trend: Spearman ρ within a seed, with λ̂ at the frozen setting and with step, mean over seeds; at − before,
-            after − before: mean over jumping seeds with its 95 % t interval; lowest: the lowest λ̂ near the jump, below
-            baseline or not, mean over jumping seeds. Chains at the neighbours are short: what is not
-            ok there is nearly always not mixed, R̂ above 1.05, and its standard error says what it is worth.""",
             alt="λ̂ at five settings of nβ and γ: around the jump, against the frozen setting, and over training.",
         )
     )
-    return made
+    return [*made, _measured(found), _said(found)]
 
 
 def _cells(name: str, value: Any) -> tuple[str, str | float, str]:
@@ -179,34 +188,49 @@ def _cells(name: str, value: Any) -> tuple[str, str | float, str]:
     return label, value, unit
 
 
-def _table(found: Mapping[str, Any]) -> Table:
+def _name(name: str) -> str:
+    return plots.NAMES.get(name, name)
+
+
+def _measured(found: Mapping[str, Any]) -> Section:
     headers = (
         "setting",
-        "nβ",
-        "γ",
-        "ε",
+        "nβ, 1/loss",
+        "γ, 1/weight²",
+        "ε, weight²",
         "burn-in",
         "draws",
         "usable",
         "below",
         "ok",
         "s.e.",
-        "λ̂/frozen",
-        "order",
-        "trend",
     )
     rows = []
     for name, one in found["settings"].items():
-        row = [plots.NAMES.get(name, name), number(one["n_beta"]), number(one["localization"])]
+        row = [_name(name), number(one["n_beta"]), number(one["localization"])]
         row += [f"{one['step_size']:.2e}".replace("-", "−"), f"{one['burn_in']:,}", f"{one['draws']:,}"]
-        row += [
-            f"{one['usable']} of {one['estimates']}",
-            str(one["below"]),
-            str(one["ok"]),
-            f"{100 * one['relative_se']:.1f} %",
-        ]
-        row += [number(one[key], 3 if key == "ratio" else 2) for key in ("ratio", "order", "trend")]
+        row += [f"{one['usable']} of {one['estimates']}", str(one["below"]), str(one["ok"])]
+        rows.append([*row, f"{100 * one['relative_se']:.1f} %"])
+    return Section(
+        "",
+        table=Table(headers, rows),
+        caption="""How the neighbours were sampled: ε keeps ε(nβ·h_max + γ); burn-in and draws in steps a chain; usable,
+        below (baseline) and ok: estimates; s.e.: median relative standard error. Chains at the neighbours are short:
+        what is not ok there is nearly always not mixed, R̂ above 1.05, and its standard error says what it is worth.""",
+    )
+
+
+def _said(found: Mapping[str, Any]) -> Section:
+    rows = []
+    for name, one in found["settings"].items():
+        row = [_name(name), number(one["ratio"]), *(f"{one[key]:.2f}".replace("-", "−") for key in ("order", "trend"))]
         row += [interval(one["across"][key]) for key in ("at_minus_before", "after_minus_before")]
-        row.append(number(one["lowest"]))
-        rows.append(row)
-    return Table((*headers, "at − before", "after − before", "lowest"), rows)
+        rows.append([*row, number(one["lowest"])])
+    return Section(
+        "",
+        table=Table(("setting", "λ̂/frozen", "order", "trend", "at − before", "after − before", "lowest"), rows),
+        caption="""What they say, over the same checkpoints. λ̂/frozen: median ratio; order, trend: Spearman ρ within a
+        seed, with λ̂ at the frozen setting and with step, mean over seeds; at − before, after − before: mean over
+        jumping seeds with its 95 % t interval; lowest: the lowest λ̂ near the jump, below baseline or not, mean over
+        jumping seeds.""",
+    )

@@ -250,6 +250,11 @@ SENSITIVITY = """
 {%- set all, frozen = s["neighbours"], s["settings"]["frozen"] -%}
 {%- set names = {"half_n_beta": "half nβ", "twice_n_beta": "twice nβ", "half_localization": "half γ",
   "twice_localization": "twice γ"} -%}
+{%- macro clear(what) -%}
+{% if frozen["clear"][what] %}, with an interval over seeds that excludes zero
+{% if s["clear"][what] | length == s["same"][what] | length %}everywhere there
+{%- else %}{{ where(s["clear"][what]) }}{% endif %}{% endif %}
+{%- endmacro -%}
 {%- macro where(same) -%}
 {% if same | length == all %}at all {{ all }}{% elif same | length == 0 %}at none of the {{ all }}
 {%- else %}at {{ same | length }} of {{ all }} ({{ same | map("named", names) | listed }}){% endif %}
@@ -262,8 +267,10 @@ the checkpoints of a seed keep their order with a Spearman ρ of {{ s["orders"][
 {% if s["same"]["step"] is not none -%}
 Across the jump at minus before is {{ s["dips"][0] | signed }} to {{ s["dips"][1] | signed }}
 ({{ frozen["dip"] | signed }} at the frozen setting and these checkpoints), of the same sign
-{{ where(s["same"]["dip"]) }}; after minus before is {{ s["steps"][0] | signed }} to {{ s["steps"][1] | signed }}
-({{ frozen["step"] | signed }}), of the same sign {{ where(s["same"]["step"]) }}. The lowest λ̂ within
+{{ where(s["same"]["dip"]) }} {{- clear("dip") }}; after minus before is
+{{ s["steps"][0] | signed }} to {{ s["steps"][1] | signed }}
+({{ frozen["step"] | signed }}), of the same sign {{ where(s["same"]["step"]) }}
+{{- clear("step") }}. The lowest λ̂ within
 {{ llc_across_jump["far"] | percent }} of training of the inflection, below baseline or not, is
 {{ s["lowest"][0] | number }} to {{ s["lowest"][1] | number }} ({{ frozen["lowest"] | number }}; means over
 {{ frozen["across"]["n"] | count("seed") }}): how deep and how wide the dip is depends on the setting.
@@ -277,15 +284,16 @@ Across the jump at minus before is {{ s["dips"][0] | signed }} to {{ s["dips"][1
   "trend": "the trend over training"} -%}
 {% set kept, lost = [], [] -%}
 {% for what, same in s["same"].items() if same is not none -%}
-{% if same | length == all %}{{ kept.append(said[what]) or "" }}{% else %}{{ lost.append(said[what]) or "" }}{% endif %}
+{% if s["clear"][what] | length == all %}{{ kept.append(said[what]) or "" }}
+{%- else %}{{ lost.append(said[what]) or "" }}{% endif %}
 {%- endfor -%}
-{% if kept %}In sign {{ kept | listed }} {{ kept | length | agreeing("survives", "survive") }} a factor of two in nβ and
+{% if kept %}So {{ kept | listed }} {{ kept | length | agreeing("survives", "survive") }} a factor of two in nβ and
 in γ{% if lost %}; {{ lost | listed }} {{ lost | length | agreeing("does", "do") }} not{% endif %}.
-{%- elif lost %}In sign {{ lost | listed }} {{ lost | length | agreeing("does", "do") }} not survive a factor of two in
+{%- elif lost %}So {{ lost | listed }} {{ lost | length | agreeing("does", "do") }} not survive a factor of two in
 nβ and in γ.
 {%- endif %}
-Of the {{ s["estimates"] }} short estimates {{ s["ok"] }} are ok, {{ s["not_mixed"] }} not mixed and {{ s["below"] }} below baseline;
-the last are left out but for the lowest λ̂.
+Of the {{ s["estimates"] }} short estimates {{ s["ok"] }} are ok, {{ s["not_mixed"] }} not mixed and
+{{ s["below"] }} below baseline; the last are left out but for the lowest λ̂.
 {%- endif -%}
 """
 

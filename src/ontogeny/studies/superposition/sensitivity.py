@@ -68,9 +68,11 @@ def chosen(
         if len(after) < wanted:
             after = np.arange(len(steps) - wanted, len(steps))
         since = np.abs(steps[after] - inflection.values[place])
-        near = after[since <= FAR * settings.train_steps]  # none without an inflection
-        near = near[_evenly(len(near), min(NEAR_JUMP, wanted))]
-        others = np.setdiff1d(after, near)
+        close = since <= FAR * settings.train_steps  # none without an inflection
+        near = after[close][_evenly(int(close.sum()), min(NEAR_JUMP, wanted))]
+        others = after[~close]
+        if len(others) < wanted - len(near):
+            others = np.setdiff1d(after, near)
         numbers = np.union1d(near, others[_evenly(len(others), wanted - len(near))])
         tasks += [(place, int(number), int(steps[number])) for number in numbers]
     return tasks

@@ -1,0 +1,100 @@
+"""og.calibrate and what estimate_llc does with arguments left at None."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import ontogeny as og
+from tiny import Linear, data, same_numbers, squares
+
+NODE = og.Potential(lambda w: w[0] ** 2 * w[1] ** 2, torch.zeros(2))
+WELL = og.Potential(lambda w: 0.5 * (torch.tensor([1.0, 10.0, 100.0]) * w**2).sum(), torch.zeros(3))
+AT = {"n_beta": 1000.0, "localization": 1.0, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def found():
+    return og.calibrate(WELL, **AT)
+
+
+def test_the_step_follows_the_steepest_direction(found):
+    assert found.h_max == pytest.approx(100.0, rel=1e-3)
+    assert found.step_size * (1000.0 * 100.0 + 1.0) == pytest.approx(0.64, rel=1e-3)
+    assert found.settled and found.kernel == "baoab" and found.burn_in > 0
+
+
+def test_the_curvature_is_that_of_where_the_chains_go():
+    """At w* = 0 the Hessian of w₁²w₂² vanishes; out in the valleys, where |w| is 2 or 3, it is 2w²."""
+    found = og.calibrate(NODE, **AT)
+    assert 4.0 < found.h_max < 60.0 and found.settled
+
+
+def test_a_calibration_passed_on_is_used_as_it_is(found):
+    estimate = og.estimate_llc(WELL, calibration=found, draws=300, progress=False)
+    for name in ("n_beta", "localization", "step_size", "kernel", "friction", "burn_in", "chains"):
+        value = estimate[name].item() if name in estimate else estimate.attrs[name]
+        assert value == getattr(found, name), name
+    assert float(estimate.llc) == pytest.approx(1.5, abs=5 * float(estimate.llc_se) + 0.02)
+    again = og.estimate_llc(WELL, calibration=og.Calibration.from_dict(found.to_dict()), draws=300, progress=False)
+    same_numbers(again, estimate)
+
+
+def test_a_neighbouring_setting_is_a_replaced_calibration(found):
+    other = dataclasses.replace(found, localization=2.0)
+    assert float(og.estimate_llc(WELL, calibration=other, draws=100, progress=False).localization) == 2.0
+
+
+def test_what_contradicts_the_calibration_is_refused(found):
+    with pytest.raises(og.OntogenyError, match=r"step_size = 0.1 contradicts the calibration, which has .*; leave"):
+        og.estimate_llc(WELL, calibration=found, step_size=0.1)
+    with pytest.raises(og.OntogenyError, match=r"calibration must be what og.calibrate returned, .*; got dict"):
+        og.estimate_llc(WELL, calibration={"n_beta": 3})
+    with pytest.raises(og.OntogenyError, match=r"values must be a dict with exactly .*; got"):
+        og.Calibration.from_dict({"n_beta": 3})
+
+
+def test_the_description_states_the_bound(found):
+    text = found.describe()
+    assert "at most 4,000,000 gradient evaluations" in text and "γ = 1 " in text and "128 chains" in text
+
+
+def test_one_calibration_for_several_components():
+    parts = {"weight": "inner.weight", "all": None}
+    found = og.calibrate(Linear(), data(), squares, components=parts, max_draws=20_000, progress=False)
+    estimate = og.estimate_llc(Linear(), data(), squares, components=parts, calibration=found, draws=50, progress=False)
+    assert (estimate.step_size == found.step_size).all() and (estimate.localization == found.localization).all()
+
+
+def test_the_cost_is_bounded_and_counted():
+    for most in (5_000, 40_000):
+        found = og.estimate_llc(NODE, **AT, target_se=1e-6, max_draws=most)
+        assert found.attrs["gradient_evaluations"] < 1.1 * most
+        assert found.status.item() != "ok"
+
+
+def test_a_metropolis_test_needs_full_batches():
+    with pytest.raises(
+        og.OntogenyError, match=r"kernel 'mala' needs full batches, batch_size = 40, .*; got batch_size = 8"
+    ):
+        og.estimate_llc(Linear(), data(), squares, kernel="mala", batch_size=8)
+
+
+def test_off_a_minimum_and_at_a_maximum():
+    hill = og.Potential(lambda w: -0.5 * (w**2).sum() + 0.25 * (w**4).sum(), torch.zeros(2))
+    found = og.estimate_llc(hill, n_beta=100.0, localization=1.0, max_draws=200_000, progress=False)
+    assert found.regime.item() == "below_baseline" and float(found.llc) < -10
+
+
+@pytest.mark.parametrize("kernel", ["sgld", "lm_sgld", "baoab", "rmsprop_sgld", "sgnht", "mala", "hmc"])
+def test_every_kernel_is_calibrated_unaided(kernel):
+    curvature = torch.tensor([1.0, 3.0, 10.0])
+    well = og.Potential(lambda w: 0.5 * (curvature * w**2).sum(), torch.zeros(3))
+    found = og.estimate_llc(
+        well, n_beta=100.0, localization=10.0, kernel=kernel, target_se=0.03, max_draws=400_000, progress=False
+    )
+    exact = 0.5 * sum(100.0 * h / (100.0 * h + 10.0) for h in (1.0, 3.0, 10.0))
+    bias = 0.03 if kernel in ("sgld", "rmsprop_sgld", "sgnht") else 0.01
+    assert abs(float(found.llc) / exact - 1) < bias + 4 * float(found.llc_se) / exact
+    assert found.status.item() == "ok" and np.isfinite(found.attrs["gradient_evaluations"])
