@@ -181,3 +181,22 @@ def write(path, measurements: xr.Dataset, trajectory: xr.Dataset):
     del said["relation"]
     write_superposition_report(path, measurements, trajectory, summary, association=association, **said)
     return summary
+
+
+def neighbours(measurements: xr.Dataset, inflection: xr.DataArray, **factors: float) -> xr.Dataset:
+    """The group "sensitivity" of a study: λ̂ of the first four jumping seeds, times a factor at each neighbour."""
+    from ontogeny.plots.sensitivity import NAMES
+
+    names = ("llc", "llc_se", "status", "regime", "chains_lost", "r_hat", "ess", "h_max", "localisation_ratio")
+    seeds = inflection.dropna("seed")["seed"].values[:4]
+    one = measurements[list(names)].sel(seed=seeds)
+    every = []
+    for name in NAMES:
+        times = factors.get(name, 1.0)
+        every.append(one.assign(llc=times * one["llc"], llc_se=abs(times) * one["llc_se"]))
+    out = xr.concat(every, "setting").assign_coords(setting=list(NAMES))
+    for name, values in {"n_beta": [100, 50, 200, 100, 100], "localization": [1, 1, 1, 0.5, 2]}.items():
+        out[name] = ("setting", np.array(values, dtype=float))
+    for name, value in {"step_size": 1e-3, "burn_in": 40, "draws": 160, "chains": 4}.items():
+        out[name] = ("setting", np.full(5, value))
+    return out.rename(llc="llc_sensitivity", llc_se="llc_sensitivity_se")

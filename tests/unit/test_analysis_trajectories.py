@@ -7,7 +7,12 @@ import pytest
 import xarray as xr
 
 from ontogeny.analysis.sigmoid import sigmoid
-from ontogeny.analysis.trajectories import CLASSES, TrajectoryThresholds, classify_trajectories
+from ontogeny.analysis.trajectories import (
+    CLASSES,
+    TrajectoryThresholds,
+    classify_trajectories,
+    rank_before_plateau,
+)
 from ontogeny.core.errors import OntogenyError
 
 STEP = np.arange(0.0, 6001.0, 20.0)
@@ -109,3 +114,18 @@ def test_errors_name_the_argument():
         classify_trajectories(rank, start=xr.DataArray([[0.0]], dims=("seed", "time")))
     with pytest.raises(OntogenyError, match="'seed' must name each seed once"):
         classify_trajectories(xr.concat([rank, rank], "seed"), start=400.0)
+
+
+def test_the_rank_before_the_plateau_counts_while_two_features_are_represented():
+    peak = piecewise(
+        (0, 2.0), (200, 1.5), (600, 1.98), (700, 1.98), (800, 1.83), (3000, 1.83), (3300, 2.0), (6000, 2.0)
+    )
+    rank = trajectories(peak, peak, KINDS["early_rise"])
+    found = classify_trajectories(rank, start=400.0)
+    assert float(found["plateau_start"][0]) == 760.0 and np.isnan(found["plateau_start"][2])
+    norm = np.zeros((3, len(STEP), 3))
+    norm[[0, 2], :, :2] = np.where(STEP >= 300, 0.6, 0.1)[:, None]  # at first the rank of tiny weights is anything
+    norm[1, :, 0] = 1.0
+    lengths = xr.DataArray(norm, dims=("seed", "time", "feature"), coords=rank.coords)
+    highest = rank_before_plateau(rank, lengths, found["plateau_start"])
+    assert float(highest[0]) == pytest.approx(1.98) and np.isnan(highest[1:]).all()

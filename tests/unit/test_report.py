@@ -9,9 +9,12 @@ import plotly.graph_objects as go
 import pytest
 import xarray as xr
 
+import synthetic
 from ontogeny.core.errors import OntogenyError
+from ontogeny.estimators.status import usable
 from ontogeny.report.page import Section, Table, render, show, write_report
 from ontogeny.report.superposition import sections, summarise, text
+from ontogeny.report.superposition.sensitivity import ROWS
 
 
 class Reader(HTMLParser):
@@ -160,6 +163,48 @@ def test_health_counts_every_estimate_and_explains_every_word(small_study, summa
     assert sum(summary["health"]["status"].values()) == measurements["llc"].size
     for word in np.unique(measurements["status"].values):
         assert f"status: {str(word).replace('_', ' ')}" in said
+
+
+@pytest.fixture(scope="module")
+def beside(small_study):
+    """The group of neighbours, and the summary with it and a calibration."""
+    measurements, _, said = small_study
+    found = synthetic.neighbours(measurements, said["tests"]["inflection"], twice_n_beta=1.2)
+    values = {name: 1.0 for name in ROWS} | {"kernel": "sgld", "friction": float("inf")}
+    stored = {"calibration": json.dumps(values), "calibration_provenance": json.dumps({"n_beta": "near n/log n"})}
+    given = {k: v for k, v in said.items() if k != "association"}
+    return found, summarise(measurements.assign_attrs(stored), sensitivity=found, **given)
+
+
+def test_the_rules_are_printed_with_the_numbers_used(small_study):
+    measurements, trajectory, said = small_study
+    made = sections(measurements, trajectory, **{k: v for k, v in said.items() if k != "relation"})
+    classes, clauses = (s.table for s in made[1:3])
+    assert [row[0] for row in classes.rows] == ["non-monotonic", "stuck", "plateau, then jump", "early rise"]
+    rules = " ".join(str(row[1]) for row in [*classes.rows, *clauses.rows])
+    for words in ("reaches 1.95 to stay, that is, without falling below 1.93", "within 0.1 of 1.8 of 7 % of training"):
+        assert words in rules
+    assert len(clauses.rows) == len(said["fits"].attrs) and "at least 0.9 over the stretch" in rules
+    assert "70" not in classes.rows and "‖W‖² exceeds 0.7 of its final value" in made[1].caption
+
+
+def test_the_calibration_and_its_sensitivity_are_shown(small_study, beside):
+    measurements, trajectory, said = small_study
+    found, summary = beside
+    given = {k: v for k, v in said.items() if k != "relation"}
+    made = sections(measurements, trajectory, summary=summary, neighbours=found, **given)
+    at = [s.title for s in made].index("Does the answer hang on nβ and γ?")
+    frozen, figure, measured, told = made[at : at + 4]
+    assert ("nβ", 1.0, "1/loss", "near n/log n") in frozen.table.rows
+    assert [row[0] for row in measured.table.rows] == ["frozen", "nβ/2", "2nβ", "γ/2", "2γ"]
+    assert [row[1] for row in told.table.rows] == ["1", "1", "1.2", "1", "1"]
+    names = {t.name for t in figure.figure.data if t.showlegend is None}
+    assert names == {"frozen", "nβ/2", "2nβ", "γ/2", "2γ"}
+    assert all(axis.title.text for axis in figure.figure.select_xaxes())
+    good = usable(measurements.sel(seed=found["seed"])).values
+    drawn = [t for t in figure.figure.data if t.name == "frozen" and t.yaxis not in ("y", "y2")]
+    assert sum(np.isfinite(t.y).sum() for t in drawn) == good.sum()
+    json.dumps(summary, allow_nan=False)
 
 
 def test_all_sections_are_there_with_captions(small_study):

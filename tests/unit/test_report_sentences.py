@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import synthetic
 from ontogeny.estimators.status import usable
 from ontogeny.report.superposition import summarise, text
 from ontogeny.report.superposition.levels import llc_across_jump, windows
 from ontogeny.report.superposition.verdicts import verdicts
+
+NEIGHBOURS = ("half_n_beta", "twice_n_beta", "half_localization", "twice_localization")
 
 
 @pytest.fixture(scope="module")
@@ -298,3 +301,66 @@ def test_one_seed_is_spoken_of_in_the_singular(summary):
     for words in ("shows a plateau", "2 rise early", "1 stays stuck", "1 falls back from a rank that it had held"):
         assert words in kinds
     assert "2 that rise early" in jump and "1 that falls back" in jump and "that one enters what follows" in jump
+
+
+def with_neighbours(small_study, **factors):
+    """The summary of the study with λ̂ multiplied at its neighbours."""
+    measurements, _, said = small_study
+    given = {k: v for k, v in said.items() if k != "association"}
+    beside = synthetic.neighbours(measurements, said["tests"]["inflection"], **factors)
+    return summarise(measurements, sensitivity=beside, **given)
+
+
+def test_neighbours_that_agree_are_said_to_agree(small_study):
+    changed = with_neighbours(small_study, half_n_beta=0.8, twice_n_beta=1.1)
+    found = changed["sensitivity"]
+    assert found["settings"]["half_n_beta"]["ratio"] == pytest.approx(0.8)
+    assert found["settings"]["half_n_beta"]["order"] == pytest.approx(1.0)
+    assert found["ratios"] == pytest.approx([0.8, 1.1]) and found["same"]["trend"] == list(NEIGHBOURS)
+    said = paragraph(changed, "Does this hang on nβ and γ?")
+    assert "λ̂ is 0.80 to 1.10 times what it is at the frozen setting (medians)" in said
+    assert "and does so at all 4" in said and "the trend over training survive" in said and "not." not in said
+    assert f"At half and twice of each, measured anew with shorter chains at {found['checkpoints']} checkpoints" in said
+    assert f"tried at {found['checkpoints']} checkpoints only" in text.conclusions(changed)[-1]
+
+
+def test_a_neighbour_that_contradicts_is_named(small_study):
+    said = paragraph(with_neighbours(small_study, twice_localization=-1.0), "Does this hang on nβ and γ?")
+    assert "and does so at 3 of 4 (half nβ, twice nβ and half γ)" in said
+    assert "the trend over training do not" in said and "survive a factor of two" in said
+
+
+def test_without_neighbours_nothing_is_said_about_them(summary):
+    assert summary["sensitivity"] is None and summary["calibration"] is None
+    assert not [s for s in text.conclusions(summary) if "factor of two" in s or "half and twice" in s]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "wanted"),
+    [
+        ((1.97, 1.98, 2.0, 1.99), "All of them had passed rank 1.95 before the plateau (1.97 to 2.00, with two"),
+        ((1.97, 1.9, np.nan, 1.5), "1 of them had passed rank 1.95 before the plateau (1.97, with two"),
+        ((1.9, 1.9, np.nan, 1.5), None),
+    ],
+)
+def test_a_rank_reached_before_the_plateau_is_said_where_the_data_say_so(small_study, ranks, wanted):
+    measurements, _, said = small_study
+    jumping = said["tests"]["seed"].values
+    assert len(jumping) == len(ranks)
+    earlier = xr.DataArray(list(ranks), dims="seed", coords={"seed": jumping}).reindex(seed=measurements["seed"])
+    changed = summarise(measurements, before_plateau=earlier, **{k: v for k, v in said.items() if k != "association"})
+    sentence = paragraph(changed, "The sigmoid fit to the effective rank is accepted in")
+    assert wanted in sentence if wanted else "before the plateau" not in sentence
+
+
+def test_the_limits_say_that_the_inflection_lies_between_checkpoints(summary):
+    gap = summary["llc_across_jump"]["gap"]
+    assert gap > 0
+    assert f"a median of {gap:,.0f} steps apart, and depends on where they lie" in text.conclusions(summary)[-1]
+
+
+def test_yes_or_no_is_written_out_and_the_calibration_has_its_own_table(small_study):
+    given = small_study[0].attrs | {"compiled": 1, "calibration": "{}", "calibration_provenance": "{}"}
+    named = text.settings(given)
+    assert named["compiled"] == "yes" and text.settings(given | {"compiled": 0})["compiled"] == "no"
+    assert not [name for name in named if "calibration" in name]
