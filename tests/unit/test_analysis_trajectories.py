@@ -120,7 +120,7 @@ def test_the_rank_before_the_plateau_counts_while_two_features_are_represented()
     peak = piecewise(
         (0, 2.0), (200, 1.5), (600, 1.98), (700, 1.98), (800, 1.83), (3000, 1.83), (3300, 2.0), (6000, 2.0)
     )
-    rank = trajectories(peak, peak, KINDS["early_rise"])
+    rank = trajectories(peak, peak, np.full(len(STEP), 2.0))
     found = classify_trajectories(rank, start=400.0)
     assert float(found["plateau_start"][0]) == 760.0 and np.isnan(found["plateau_start"][2])
     norm = np.zeros((3, len(STEP), 3))

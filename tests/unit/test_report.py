@@ -170,7 +170,7 @@ def beside(small_study):
     """The group of neighbours, and the summary with it and a calibration."""
     measurements, _, said = small_study
     found = synthetic.neighbours(measurements, said["tests"]["inflection"], twice_n_beta=1.2)
-    values = {name: 1.0 for name in ROWS} | {"kernel": "sgld", "friction": float("inf")}
+    values = dict.fromkeys(ROWS, 1.0) | {"kernel": "sgld", "friction": float("inf")}
     stored = {"calibration": json.dumps(values), "calibration_provenance": json.dumps({"n_beta": "near n/log n"})}
     given = {k: v for k, v in said.items() if k != "association"}
     return found, summarise(measurements.assign_attrs(stored), sensitivity=found, **given)

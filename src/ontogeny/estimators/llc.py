@@ -57,7 +57,8 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
         bias; half of that, less the part εγd/4 which belongs to γ alone with kernels of first order, estimates the bias
         of λ̂ (exact to first order in ε for quadratics). ``heating``, where measured, is the part of it that is
         minibatch noise. ``check_step_bias_bound`` is x/(1 - x), x = ε(nβ·h_max + γ)/4: the bias if every direction were
-        as steep as the steepest; x² for kernels of second order, 0 for those with a Metropolis test. ``ess`` counts
+        as steep as the steepest; x² for kernels of second order, which have none on quadratics and elsewhere may have
+        more than this and the virial show; 0 for those with a Metropolis test. ``ess`` counts
         chains as independent, which they are not where they share minibatches; ``llc_se`` does not.
 
     Raises:

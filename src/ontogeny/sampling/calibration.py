@@ -41,7 +41,7 @@ class Calibration:
     step_size: float
     """ε, weight²."""
     friction: float
-    """Of kernels with momentum, 1/(weight·√(nβ·loss)); others do not read it."""
+    """Of kernels with momentum, in 1/time, unit mass; 0 for others, which do not read it."""
     burn_in: int
     """Steps a chain."""
     batch_size: int
@@ -77,7 +77,7 @@ class Calibration:
     def describe(self) -> str:
         """One sentence with all numbers, the bound on gradient evaluations included."""
         noise = " with minibatch noise compensated" if self.compensate else ""
-        friction = f", friction {self.friction:.3g}" if math.isfinite(self.friction) else ""
+        friction = f", friction {self.friction:.3g}" if self.friction else ""
         return (
             f"{self.kernel}{noise} at nβ = {self.n_beta:.4g}, γ = {self.localization:.4g} (nβ·h_max/γ = "
             f"{self.localisation_ratio:.3g}): ε = {self.step_size:.3g}{friction}, {self.chains} chains, burn-in "

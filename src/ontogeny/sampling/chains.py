@@ -84,6 +84,11 @@ class Chains:
         """Positions, with the chain axis where the evaluation has it."""
         return self.state.params
 
+    @property
+    def positions(self) -> Params:
+        """Where the chains stand; with a Metropolis test ``params`` is what it is about to judge."""
+        return getattr(self.state, "current", self.params)
+
     def snapshot(self) -> Chains:
         """These chains as they are now; going on with them leaves the snapshot alone."""
         return replace(self)

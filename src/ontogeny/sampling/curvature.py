@@ -39,7 +39,7 @@ class Curvature:
         allowed: float = math.inf,
     ) -> None:
         self._loss, self.batches, self._masks, self._seed = loss, batches, masks, seed
-        self._worth, self._allowed = worth, allowed
+        self.worth, self._allowed = worth, allowed
         self._directions: dict[int, Params] = {}
         self.spent = 0
 
@@ -54,7 +54,7 @@ class Curvature:
             if metric is not None:
                 vector = tree_map(lambda v, p: v * p.sqrt(), vector, metric)
             images = [hessian_vector_product(self._loss, position, batch, vector) for batch in batches]
-            self.spent += math.ceil(2 * self._worth * len(batches) / len(self.batches))
+            self.spent += math.ceil(2 * self.worth * len(batches) / len(self.batches))
             image = tree_map(lambda *parts: torch.stack(parts).mean(0), *images)
             if metric is not None:
                 image = tree_map(lambda v, p: v * p.sqrt(), image, metric)
@@ -65,14 +65,14 @@ class Curvature:
     def of_chains(self, chains: Chains) -> float:
         """The largest at the chains' positions: of all of a small model, of the farthest from w* of a large one."""
         axis, metric = chains.evaluation.axis, getattr(chains.state, "metric", None)
-        positions = {name: value.movedim(axis, 0) for name, value in chains.params.items()}
-        distance = chain_sum(tree_map(lambda w, c: (w - c).square(), chains.params, chains.constants.center), axis)
+        positions = {name: value.movedim(axis, 0) for name, value in chains.positions.items()}
+        distance = chain_sum(tree_map(lambda w, c: (w - c).square(), chains.positions, chains.constants.center), axis)
         if not bool(distance.isfinite().all()):
             return float("nan")
         weights = sum(value[0].numel() for value in positions.values())
         farthest = distance.argsort(descending=True)
         affordable = (
-            max(int(self._allowed / (2 * self._worth * weights)), 2) if math.isfinite(self._allowed) else MOST_DENSE
+            max(int(self._allowed / (2 * self.worth * weights)), 2) if math.isfinite(self._allowed) else MOST_DENSE
         )
         if weights <= DENSE and chains.evaluation.mode != "serial" and metric is None:
             return self._dense(
@@ -114,7 +114,7 @@ class Curvature:
         if self._masks is not None:
             keep = torch.cat([mask.reshape(-1) for mask in self._masks.values()]) > 0
             hessians = hessians[:, keep][:, :, keep]
-        self.spent += int(2 * self._worth * hessians.shape[0] * hessians.shape[1])
+        self.spent += int(2 * self.worth * hessians.shape[0] * hessians.shape[1])
         if not bool(hessians.isfinite().all()):
             return float("nan")
         return float(largest_of(hessians).max())

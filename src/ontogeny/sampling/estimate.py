@@ -101,12 +101,14 @@ def estimate_llc(
         n_beta: nβ in 1/loss; by rule n/log n, the smallest over several data sets.
         localization: γ in 1/weight²; by rule nβ·h_max/100, the largest over several components and data sets, so that
             what stands side by side is measured alike.
-        step_size: ε in weight²; by rule 0.1/(nβ·h_max + γ).
-        batch_size: examples a step; by rule 256, or all n if fewer.
-        chains: by rule 16 below 10,000 sampled weights, 4 above.
+        step_size: ε in weight²; by rule a constant of the kernel (0.64 for baoab, 0.1 for sgld) over nβ·h_max + γ, the
+            steepest curvature that the chains meet, and less where minibatch noise asks for it.
+        batch_size: examples a step; by rule 256 below 10,000 sampled weights, 64 above, or all n if fewer.
+        chains: by rule 128 up to 128 sampled weights, fewer for more, down to 4; no more than leave each 2000 steps.
         draws: exactly so many a chain; None: until ``target_se`` or ``max_draws``.
-        burn_in: steps dropped at the start of each chain; by rule 3/(εγ).
-        kernel: "sgld".
+        burn_in: steps dropped at the start of each chain; by rule until the virial E[(w - w*)·∇U] has settled at its
+            stationary value, a third of ``max_draws`` at most.
+        kernel: "baoab" by rule; or "sgld", "lm_sgld", "rmsprop_sgld", "sgnht", and with full batches "mala", "hmc".
         target_se: relative standard error to reach, 0.02 where ``draws`` is None.
         max_draws: gradient evaluations over all chains, burn-in counted; by rule 4 million below 10,000 sampled
             weights, 20,000 above. Never a wall-clock limit.
@@ -186,6 +188,7 @@ def calibrate(
         burn_in=max(one.burn_in for one in found),
         batch_size=min(one.batch_size for one in found),
         chains=min(one.chains for one in found),
+        max_draws=min(one.max_draws for one in found),
         compensate=any(one.compensate for one in found),
         h_max=max(one.h_max for one in found),
         settled=all(one.settled for one in found),

@@ -138,9 +138,12 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
     count = settings.chains or (FEWEST_CHAINS if mode == "serial" else default_chains(dim, max_draws))
     pilot = partial(_pilot, problem, stack, mode, batches, curvature, settings.seed, PILOT_SHARE * max_draws)
     h_max, gamma = curvature.at(problem.center), settings.localization
-    if gamma is None or (settings.step_size is None and settings.burn_in is not None) or not math.isfinite(h_max):
+    unknown_step = settings.step_size is None and (settings.burn_in is not None or not math.isfinite(h_max))
+    if gamma is None or unknown_step:
         h_max = _follow_pilots(pilot, problem, n_beta, gamma, h_max)
         gamma = n_beta * h_max / CONDITION if gamma is None else gamma
+    if not math.isfinite(h_max):  # everything that would follow from it was given
+        h_max = 0.0
     posterior = LocalPosterior(loss, stack, _one(n_beta), _one(gamma), problem.masks)
     how = evaluation(loss, mode)
     gradient, baseline, before = None, None, 0

@@ -25,7 +25,7 @@ from ontogeny.sampling.draws import diverged, label, noise_share
 from ontogeny.sampling.preparation import Prepared, prepare
 from ontogeny.sampling.problem import build
 from ontogeny.sampling.settings import Settings
-from ontogeny.sampling.spectrum import second_order
+from ontogeny.sampling.spectrum import MOST_WEIGHTS, second_order
 from ontogeny.sampling.warm_up import WarmUp
 
 FIRST_DRAWS = 500
@@ -36,6 +36,8 @@ ENOUGH_TIMES = 30
 """Draws a chain, in autocorrelation times, from which on R̂ of mixed chains is below 1.05."""
 MOST_RESTARTS = 3
 """Where chains were lost with a step chosen by rule, they start again from w* with a quarter of it."""
+OUTGROWN_DRAWS, MOST_CAPPED_DRAWS = 2.0, 1e-3
+"""Curvature so many times that of warm-up, or so many drifts capped, and the draws so far count as burn-in."""
 NOISE_PAIRS = 16
 WORTH_COMPENSATING = 0.004
 """Minibatch heating, relative to 2λ̂, from which on a step takes its minibatch in two halves."""
@@ -111,7 +113,7 @@ class Run:
         )
         self._warm_up.run()
         self._note_curvature(self._warm_up.seen)
-        if given is None:
+        if given is None and self._warm_up.records:
             worth = WORTH_COMPENSATING * max(self._warm_up.llc, 1e-3) if np.isfinite(self._warm_up.llc) else 0.0
             self._compensate = self._compensate and self._warm_up.share > worth
         return self.calibration
@@ -126,7 +128,7 @@ class Run:
             n_beta=prepared.n_beta,
             localization=prepared.localization,
             step_size=warm.epsilon,
-            friction=warm.friction if prepared.kernel.momentum else float("inf"),
+            friction=warm.friction if prepared.kernel.momentum else 0.0,
             burn_in=warm.taken,
             batch_size=prepared.batch_size,
             chains=prepared.count,
@@ -162,7 +164,9 @@ class Run:
     def until_done(self, progress: bool) -> None:
         """Take the draws asked for, or go on until the target or the bound on gradient evaluations is met."""
         prepared, wanted = self._prepared, self._settings.draws
-        planned = prepared.most_steps if wanted is None else wanted + (self._settings.burn_in or 0)
+        burn_in = self._settings.burn_in
+        longest = int(prepared.most_steps * WARM_UP_SHARE) if burn_in is None else burn_in
+        planned = prepared.most_steps if wanted is None else wanted + longest
         way = "one chain at a time" if prepared.mode == "serial" else "chains batched"
         title = (
             f"sampling, {way}, at most {prepared.max_draws if wanted is None else planned * prepared.count:,} gradients"
@@ -229,14 +233,17 @@ class Run:
         ):
             return False
         assert self._warm_up is not None
-        found = self._prepared.steepest(self._chains)
         record = self._collected()
-        return found > 2.0 * self._warm_up.steepest or float(record.capped.double().mean()) > 1e-3
+        if bool(self._lost(record).any()):
+            return False
+        capped = float(record.capped.double().mean()) > MOST_CAPPED_DRAWS
+        return capped or self._prepared.steepest(self._chains) > OUTGROWN_DRAWS * self._warm_up.steepest
 
     def _start_again(self) -> None:
         """Count the draws so far as burn-in and go on with a step that fits."""
         assert self._warm_up is not None
-        self._warm_up.step_down(self._prepared.steepest(self._chains), self.draws)
+        found, assumed = self._prepared.steepest(self._chains), self._warm_up.steepest
+        self._warm_up.step_down(max(found if np.isfinite(found) else 0.0, OUTGROWN_DRAWS * assumed), self.draws)
         self._records = []
 
     def _collected(self) -> Record:
@@ -266,6 +273,7 @@ class Run:
         self._note_curvature(prepared.steepest(self._chains))
         noise = np.zeros(1) if prepared.kernel.compensates or prepared.pair_at is None else np.full(1, np.nan)
         if prepared.pair_at is not None and prepared.kernel.compensates and not self._compensate:
+            prepared.before += int(2 * NOISE_PAIRS * prepared.cost_of_a_step)
             noise = noise_share(self._chains, prepared.posterior, prepared.pair_at, prepared.count, NOISE_PAIRS)
         out = label(
             record,
@@ -276,7 +284,8 @@ class Run:
             h_max=np.array([prepared.h_max]),
             noise_share=None if self._compensate else noise,
         ).isel(center=0)
-        found = replace(self.calibration, gradient_evaluations=self._spent)
+        if prepared.dim <= MOST_WEIGHTS:
+            prepared.before += int(2 * prepared.dim * prepared.curvature.worth)
         share, slope = second_order(
             prepared.posterior.loss,
             {name: value[0] for name, value in prepared.posterior.center.items()},
@@ -286,6 +295,7 @@ class Run:
             prepared.localization,
             gradient=self._full_gradient(),
         )
+        found = replace(self.calibration, gradient_evaluations=self._spent)
         out["second_order"], out["second_order_gradient"] = share, slope
         out["step_size"].values[...] = warm.epsilon  # the chains have it in their own dtype
         out.attrs |= {

@@ -148,7 +148,7 @@ class WarmUp:
         if not self.records:
             return np.empty((self.chains.constants.n_beta.shape[0], 0))
         excess = torch.cat([record.loss - record.loss_at_center - record.control for record in self.records])
-        return (self.n_beta * excess[:: max(len(excess) // 500, 1)]).T.double().cpu().numpy()
+        return (self.n_beta * excess[:: -(-len(excess) // 500)]).T.double().cpu().numpy()
 
     def relaxation(self) -> float:
         """Steps in which the flattest direction, κ = γ, comes to within 5 % of its variance."""
@@ -237,6 +237,6 @@ class WarmUp:
 
 
 def _virial(record: Record) -> tuple[float, float]:
-    values = record.virial.double().T.numpy()
+    values = record.virial.double().T.cpu().numpy()
     with np.errstate(invalid="ignore"):
         return float(values.mean()), float(standard_error(values))

@@ -37,8 +37,8 @@ def step(
     One gradient a step: the second half kick of a step and the first of the next fall on one position and are one.
     Exact stationary positions on quadratics for εκ < 4, whatever the friction. Elsewhere the bias is of second order in
     δ, so of first order in ε, and of second order in ε where friction·δ is large (on w⁴ at εκ = 0.25: E[w²] 0.7 % low).
-    The virial E[(w - w*)·∇U] is d at every ε on every U, so that no step bias shows in it; nor in λ̂ of a homogeneous
-    loss beyond γ's share. Friction is in 1/time, time in units of weight·√(nβ·loss); large friction is
+    The virial E[(w - w*)·∇U] need not show that bias: on w⁴ and w₁²w₂² it was d at every ε tried, on a cosine well it
+    was not. Friction is in 1/time, time in units of weight·√(nβ·loss); large friction is
     Leimkuhler-Matthews SGLD.
 
     A minibatch error of the drift kicks v by δ times itself and displaces the weights, in the long run, as injected

@@ -84,7 +84,7 @@ class SuperpositionSettings:
             n_beta=self.n_beta,
             localization=self.localization,
             step_size=self.step_size,
-            friction=math.inf,
+            friction=0.0,
             burn_in=self.burn_in,
             batch_size=self.batch_size,
             chains=self.chains,
