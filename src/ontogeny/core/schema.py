@@ -21,6 +21,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "d_log_llc_d_log_n_beta": ("d log λ̂/d log nβ", "1"),
     "d_log_llc_d_log_n_beta_se": ("standard error of that", "1"),
     "second_order": ("½ Σ nβh/(nβh + γ) over the Hessian eigenvalues h at w*: λ̂ of the quadratic there", "1"),
+    "descent": ("nβ·(L(w*) - L(w')), w' after a short descent from w*", "1"),
     "second_order_gradient": ("what the gradient at w* adds to that", "1"),
     "gradient_noise_share": ("minibatch noise of a move over injected noise, before compensation, a weight", "1"),
     "beta": ("inverse temperature β = nβ/n", "1/nat"),

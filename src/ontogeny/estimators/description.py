@@ -12,6 +12,9 @@ from ontogeny.estimators.status import BIAS_LIMIT, CAPPED_LIMIT, MEANINGS
 TEMPERATURE_LIMIT = 0.05
 """|dλ̂/d log nβ|/λ̂ above which λ̂ is not called asymptotic."""
 
+DESCENT_LIMIT = 0.1
+"""nβ·(loss at w* less loss after a short descent) from which on w* is called no minimum."""
+
 
 def describe_estimate(estimate: xr.Dataset) -> str:
     """λ̂ ± its standard error, status, regime, temperature, γ, minibatches, caps and cost, in plain sentences.
@@ -40,6 +43,7 @@ def describe_estimate(estimate: xr.Dataset) -> str:
         at = f" (nβ·h_max/γ = {ratio:.3g})" if math.isfinite(ratio) else ""
         sentences.append(f"Regime {word}{at}: {MEANINGS[word]}")
     sentences += [_temperature(estimate), _localization(estimate), _second_order(estimate)]
+    sentences.append(_descent(estimate))
     sentences += [_minibatches(estimate), _caps(estimate), _cost(estimate)]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -87,6 +91,16 @@ def _localization(estimate: xr.Dataset) -> str:
     if not math.isfinite(share):
         return ""
     return f"d log λ̂/d log γ is {_with_error(share, error)}: γ doubled multiplies λ̂ by about {2.0**share:.3g}."
+
+
+def _descent(estimate: xr.Dataset) -> str:
+    fall = _number(estimate, "descent")
+    if not fall > DESCENT_LIMIT:
+        return ""
+    return (
+        f"w* is no minimum of this loss on these data: twenty steps of gradient descent take nβ·L down by {fall:.3g}, "
+        "and λ̂ is low by about as much; train further, or measure on the data that the model was trained on."
+    )
 
 
 def _second_order(estimate: xr.Dataset) -> str:

@@ -34,6 +34,7 @@ KEPT = (
     "gradient_noise_share",
     "second_order",
     "second_order_gradient",
+    "descent",
 )
 """Variables of the draws that go over to the estimate as they are, where there are any."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from ontogeny.estimators.uncertainty import autocorrelation_time, standard_error
 from ontogeny.inputs.losses import Potential
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.chains import Record, advance
+from ontogeny.sampling.descent import descent
 from ontogeny.sampling.draws import diverged, label, noise_share
 from ontogeny.sampling.preparation import Prepared, prepare
 from ontogeny.sampling.problem import build
@@ -284,11 +286,23 @@ class Run:
             h_max=np.array([prepared.h_max]),
             noise_share=None if self._compensate else noise,
         ).isel(center=0)
+        center = {name: value[0] for name, value in prepared.posterior.center.items()}
+        fall, cost = descent(
+            prepared.posterior.loss,
+            center,
+            prepared.curvature.batches,
+            prepared.posterior.masks,
+            n_beta=prepared.n_beta,
+            h_max=prepared.h_max,
+            all_examples=prepared.pair_at is None,
+        )
+        prepared.before += math.ceil(cost * prepared.curvature.worth / len(prepared.curvature.batches))
+        out["descent"] = fall
         if prepared.dim <= MOST_WEIGHTS:
             prepared.before += int(2 * prepared.dim * prepared.curvature.worth)
         share, slope = second_order(
             prepared.posterior.loss,
-            {name: value[0] for name, value in prepared.posterior.center.items()},
+            center,
             prepared.curvature.batches,
             prepared.posterior.masks,
             prepared.n_beta,
