@@ -14,7 +14,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-PROBLEMS = ("quadratic", "sum", "softmax 3", "reduced rank 5-3-5", "mixed powers", "softmax 3, batches of a tenth")
+PROBLEMS = ("sum", "softmax 3", "radial quartic", "mixed powers", "isotropic", "softmax 20, batches of a tenth")
 TARGET_SE, N_BETA, LOCALIZATION = 0.03, 1000.0, 1.0
 
 

@@ -58,7 +58,7 @@ def given(name, kind):
     else:
         from ontogeny.inputs.superposition import Superposition
 
-        model = Superposition(6)
+        model = Superposition(0.1 * torch.randn(2, 6), torch.zeros(6))
         x = torch.rand(1000, 6) * (torch.rand(1000, 6) < 0.3)
         data = (x, 0.8 ** torch.arange(6.0).expand(1000, 6))
 

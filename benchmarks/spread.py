@@ -32,7 +32,11 @@ def prepared(name):
     if name == "superposition":
         from ontogeny.inputs.superposition import Superposition
 
-        model, data, batch = Superposition(6), torch.rand(2000, 6) * (torch.rand(2000, 6) < 0.3), 200
+        model, data, batch = (
+            Superposition(0.1 * torch.randn(2, 6), torch.zeros(6)),
+            torch.rand(2000, 6) * (torch.rand(2000, 6) < 0.3),
+            200,
+        )
 
         def loss_fn(model, x):
             return (0.8 ** torch.arange(6.0) * (x - model(x)) ** 2).sum(1)
@@ -100,9 +104,7 @@ def main() -> None:
     print(prepared(arguments.model)[3].describe())
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         found = list(pool.map(estimate, tasks, chunksize=4))
-    print(
-        "\n| model | chains | λ̂, mean over seeds | sd over seeds | mean s.e. | ratio | ok |\n|---|---|---|---|---|---|---|"
-    )
+    print("\n| model | chains | mean λ̂ | sd over seeds | mean s.e. | ratio | ok |\n|---|---|---|---|---|---|---|")
     for chains in CHAINS:
         llc, se = (np.array([row[i] for row in found if row[0] == chains]) for i in (1, 2))
         ok = np.mean([row[3] == "ok" for row in found if row[0] == chains])
