@@ -1,4 +1,4 @@
-"""Does the spread of λ̂ over seeds agree with the standard error that each reports, with minibatches that chains share?
+"""Spread of λ̂ over seeds against the standard error that each reports, with minibatches that chains share.
 
 python benchmarks/spread.py --model superposition --seeds 80
 python benchmarks/spread.py --model transformer --seeds 20

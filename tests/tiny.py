@@ -76,5 +76,5 @@ def same_numbers(first: Any, second: Any, rtol: float = 0.0) -> None:
         if one.dtype.kind in "OUT":
             assert (one.values == other.values).all(), name
         else:
-            atol = rtol * max(float(np.nanmax(np.abs(one.values), initial=0.0)), 1e-30) if rtol else 0.0
+            atol = rtol * max(float(np.max(np.nan_to_num(np.abs(one.values)), initial=0.0)), 1e-30) if rtol else 0.0
             np.testing.assert_allclose(one.values, other.values, rtol=rtol, atol=atol, err_msg=str(name))

@@ -11,7 +11,8 @@ MEANINGS: dict[str, str] = {
     "ok": "No test found fault with this estimate: λ̂(nβ, γ) is known within its standard error and biases of at most "
     "5 % each from the finite step and from minibatches, as far as this run can tell.",
     "diverged": "At least one chain left the neighbourhood of w* or became infinite, so no average is given; "
-    "take a smaller step_size, or leave it out to have it chosen.",
+    "take a smaller step_size, or leave it out to have it chosen; where it was, the loss falls without end or is not "
+    "finite near w*, and a larger localization keeps the chains away from there.",
     "not_mixed": "The chains sit at different levels (R̂ above 1.05), or are too short or too still to tell; give more "
     "draws and a longer burn_in, or a larger localization.",
     "drifting": "The virial E[(w - w*)·∇U] is well below the number of weights, so flat directions have not reached "

@@ -53,7 +53,8 @@ def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtyp
         return _map_style(data, device, dtype)
     raise OntogenyError(
         "data must be a tensor, a tuple of tensors (or arrays), or a map-style dataset with __len__ and "
-        f"__getitem__; got {type(data).__name__}. An iterable can be collected first: torch.stack(list(data))."
+        f"__getitem__; got {type(data).__name__}. Of a DataLoader pass its .dataset; an iterable of "
+        "tensors can be collected first: torch.stack(list(data))."
     )
 
 

@@ -152,6 +152,11 @@ def check_loss(loss: ModuleLoss, batch: Batch, batch_size: int) -> None:
         if losses.requires_grad:
             found = torch.autograd.grad(losses.mean(), list(leaves.values()), allow_unused=True)
     unused = [name for name, gradient in zip(leaves, found, strict=True) if gradient is None]
+    if len(unused) == len(leaves):
+        raise OntogenyError(
+            "loss_fn must be differentiable: its losses have no gradient in any sampled weight, as after argmax, "
+            "round, detach or torch.no_grad; use a loss that has one."
+        )
     if unused:
         raise OntogenyError(
             f"components: the loss does not depend on {', '.join(unused)}, so no gradient reaches it and only γ would "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -90,7 +89,7 @@ class Calibration:
         return self.n_beta * self.h_max / self.localization if self.localization else math.inf
 
     def __str__(self) -> str:
-        return json.dumps(self.to_dict())
+        return self.describe()
 
 
 def default_n_beta(examples: int) -> float:

@@ -99,8 +99,9 @@ def estimate_llc(
         components: None for all weights; a glob over parameter names, {parameter: mask}; a list, or {name: selection},
             to refine by weights.
         n_beta: nβ in 1/loss; by rule n/log n, the smallest over several data sets.
-        localization: γ in 1/weight²; by rule nβ·h_max/100, the largest over several components and data sets, so that
-            what stands side by side is measured alike.
+        localization: γ in 1/weight²; by rule nβ·h_max/100 rounded up to 1, 2 or 5 times a power of ten, the
+            largest over several components and data sets, so that what stands side by side is measured alike. h_max
+            has chance in it: to compare estimates from several calls, give γ or pass a calibration.
         step_size: ε in weight²; by rule a constant of the kernel (0.64 for baoab, 0.1 for sgld) over nβ·h_max + γ, the
             steepest curvature that the chains meet, and less where minibatch noise asks for it.
         batch_size: examples a step; by rule 256 below 10,000 sampled weights, 64 above, or all n if fewer.

@@ -109,8 +109,9 @@ class Prepared:
 def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | None]) -> Prepared:
     """Complete the settings, find γ where it was left out, and put the chains on w*.
 
-    γ = nβ·h_max/100 needs h_max where the chains go: at a singular w* the curvature can vanish, and it grows away from
-    it. So a few pilot chains are warmed up with the γ of the moment, h_max is measured where they end, and γ is set
+    γ = nβ·h_max/100, rounded up to 1, 2 or 5 times a power of ten, needs h_max where the chains go: at a singular w*
+    the curvature can vanish, and it grows away from it. So a few pilot chains are warmed up with the γ of the moment,
+    h_max is measured where they end, and γ is set
     anew, until h_max grows by less than a fifth (at most six rounds).
 
     Raises:
@@ -141,7 +142,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
     unknown_step = settings.step_size is None and (settings.burn_in is not None or not math.isfinite(h_max))
     if gamma is None or unknown_step:
         h_max = _follow_pilots(pilot, problem, n_beta, gamma, h_max)
-        gamma = n_beta * h_max / CONDITION if gamma is None else gamma
+        gamma = round_up(n_beta * h_max / CONDITION) if gamma is None else gamma
     if not math.isfinite(h_max):  # everything that would follow from it was given
         h_max = 0.0
     posterior = LocalPosterior(loss, stack, _one(n_beta), _one(gamma), problem.masks)
@@ -198,6 +199,16 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
 
 
 TINY = 1e-30
+
+
+def round_up(value: float) -> float:
+    """The next of …, 1, 2, 5, 10, 20, 50, …: what is measured should not hang on how well h_max was.
+
+    >>> round_up(1.4), round_up(0.05), round_up(63.0)
+    (2.0, 0.05, 100.0)
+    """
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(float(f"{step * power:.6g}") for step in (1.0, 2.0, 5.0, 10.0) if value <= step * power * (1 + 1e-9))
 
 
 def _one(value: float) -> Tensor:

@@ -106,7 +106,7 @@ class Run:
             prepared.steepest,
             (prepared.n_beta * prepared.h_max + prepared.localization) * 4**self._restarts,
             prepared.dim,
-            max(int(run_steps * WARM_UP_SHARE), 1) if fixed is None else fixed,
+            self._longest_warm_up(run_steps) if fixed is None else fixed,
             run_steps,
             step_size=prepared.step_size if given is None else given.step_size,
             friction_given=None if given is None else given.friction,
@@ -119,6 +119,12 @@ class Run:
             worth = WORTH_COMPENSATING * max(self._warm_up.llc, 1e-3) if np.isfinite(self._warm_up.llc) else 0.0
             self._compensate = self._compensate and self._warm_up.share > worth
         return self.calibration
+
+    def _longest_warm_up(self, run_steps: int) -> int:
+        """A third of the run; where few draws were asked for, not much longer than they take."""
+        longest = max(int(run_steps * WARM_UP_SHARE), 1)
+        wanted = self._settings.draws
+        return longest if wanted is None else min(longest, max(20 * wanted, 2000))
 
     @property
     def calibration(self) -> Calibration:
@@ -167,7 +173,7 @@ class Run:
         """Take the draws asked for, or go on until the target or the bound on gradient evaluations is met."""
         prepared, wanted = self._prepared, self._settings.draws
         burn_in = self._settings.burn_in
-        longest = int(prepared.most_steps * WARM_UP_SHARE) if burn_in is None else burn_in
+        longest = self._longest_warm_up(prepared.most_steps) if burn_in is None else burn_in
         planned = prepared.most_steps if wanted is None else wanted + longest
         way = "one chain at a time" if prepared.mode == "serial" else "chains batched"
         title = (
@@ -273,8 +279,8 @@ class Run:
         prepared, warm, record = self._prepared, self._warm_up, self._collected()
         assert warm is not None
         self._note_curvature(prepared.steepest(self._chains))
-        noise = np.zeros(1) if prepared.kernel.compensates or prepared.pair_at is None else np.full(1, np.nan)
-        if prepared.pair_at is not None and prepared.kernel.compensates and not self._compensate:
+        noise = np.zeros(1)
+        if prepared.pair_at is not None and not self._compensate:
             prepared.before += int(2 * NOISE_PAIRS * prepared.cost_of_a_step)
             noise = noise_share(self._chains, prepared.posterior, prepared.pair_at, prepared.count, NOISE_PAIRS)
         out = label(

@@ -29,8 +29,12 @@ FLAT_SHARE = 0.1
 """Friction may be so large that the flattest direction, κ = γ, needs this share of the run to reach its spread."""
 NOISE_SHARE, NOISE_BIAS = 0.5, 0.02
 """Minibatch noise is kept below so many units of injected noise, or below such a share of λ̂, whichever is more."""
+REJECTED = 4.0
+"""ε is divided by so much where proposals are rejected window after window."""
 LEAST_FRICTION = 0.01
 """In units of √(nβ·h_max + γ)."""
+UNSTABLE = 4.0
+"""ε·κ from which on no kernel here is stable on a quadratic."""
 NOISY_CHAINS = 0.95
 """The quantile of chains for which room is made."""
 SMALLER = 8.0
@@ -114,6 +118,8 @@ class WarmUp:
             if not bool(record.virial.isfinite().all()):  # diverged with a step that was given; the draws will say so
                 self.records.append(record)
                 return
+            if self.step_size is not None and not self.fixed and self.epsilon * self.steepest >= UNSTABLE:
+                return  # no burn-in helps; the draws will say so
             since += steps
             self.records.append(record)
             self._observe(record)
@@ -175,8 +181,20 @@ class WarmUp:
         if capped > 1e-3 and self.taken < self.most_steps / 2:
             self.steepest = max(2.0 * self.steepest, found)
             return True
+        if self._rejecting(record):
+            self.steepest *= REJECTED
+            return True
         self.steepest, self.seen = max(self.steepest, found), max(self.seen, found)
         return False
+
+    def _rejecting(self, record: Record) -> bool:
+        """Whether the Metropolis test held most chains where they were for a whole window, long enough to tell."""
+        if not self.chains.kernel.coins:
+            return False
+        steps = len(record.distance_squared)
+        trajectory = math.pi / 2.0 / (self.friction * math.sqrt(self.epsilon)) if self.chains.kernel.momentum else 1.0
+        stayed = (record.distance_squared == record.distance_squared[0]).all(0)
+        return steps >= 3.0 * trajectory and float(stayed.double().mean()) > 0.5
 
     def _observe(self, record: Record) -> None:
         """What the window says about λ̂, the friction that measures it best, and minibatch noise."""

@@ -117,7 +117,7 @@ def _measure(
     measurements.attrs = {**asdict(settings), "ontogeny_version": __version__, "seeds": trajectory.sizes["seed"]}
     measurements.attrs |= {
         "compiled": int(compiler_available()),
-        "calibration": str(settings.calibration),
+        "calibration": json.dumps(settings.calibration.to_dict()),
         "calibration_provenance": json.dumps(settings.provenance(), ensure_ascii=False),
     }
     neighbours = sensitivity.together(settings, measurements, [(name, store.load(one.key)) for name, one in beside])
