@@ -14,7 +14,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-PROBLEMS = ("sum", "softmax 3", "radial quartic", "mixed powers", "isotropic", "softmax 20, batches of a tenth")
+PROBLEMS = ("sum", "softmax 3", "logistic", "uneven", "radial quartic")
 TARGET_SE, N_BETA, LOCALIZATION = 0.03, 1000.0, 1.0
 
 

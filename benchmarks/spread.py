@@ -15,7 +15,7 @@ from multiprocessing import get_context
 import numpy as np
 
 CHAINS = (4, 64)
-DRAWS = {"superposition": 600, "transformer": 300}
+DRAWS = {"superposition": 300, "transformer": 200}
 
 
 @lru_cache(maxsize=2)
