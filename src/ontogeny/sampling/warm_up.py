@@ -48,7 +48,7 @@ SLACK = 0.01
 
 
 def _ignore(steps: int) -> None:
-    pass
+    """Without a progress bar nobody is told."""
 
 
 @dataclass
