@@ -40,7 +40,7 @@ estimate = og.estimate_llc(
     n_beta=500.0,
     localization=20.0,
     chains=8,
-    draws=4000,
+    draws=1000,
     batch_size=250,
     seed=0,
 )

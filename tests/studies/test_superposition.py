@@ -143,7 +143,7 @@ def test_the_calibration_is_stored_and_printed(finished):
     assert (calibration.n_beta, calibration.localization, calibration.step_size) == (100.0, 10.0, 5e-4)
     assert calibration.burn_in == TINY.burn_in and calibration.chains == TINY.chains
     summary = json.loads((finished / "summary.json").read_text(encoding="utf-8"))["calibration"]
-    assert summary["values"]["n_beta"] == 100.0 and summary["values"]["friction"] is None
+    assert summary["values"]["n_beta"] == 100.0 and summary["values"]["friction"] == 0.0
     page = (finished / "report.html").read_text(encoding="utf-8")
     for text in summary["provenance"].values():
         assert text.partition(";")[0] in page
