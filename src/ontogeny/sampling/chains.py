@@ -44,6 +44,11 @@ class Record(NamedTuple):
     """How much of that was taken out of the injected noise, in the same units."""
     capped: Tensor
 
+    @property
+    def excess(self) -> Tensor:
+        """L_B(w) - L_B(w*) less what the minibatch adds to first order; times nβ, its mean is λ̂."""
+        return self.loss - self.loss_at_center - self.control
+
 
 class Constants(NamedTuple):
     """What stays the same from step to step; by chain unless noted."""
@@ -88,6 +93,11 @@ class Chains:
     def positions(self) -> Params:
         """Where the chains stand; with a Metropolis test ``params`` is what it is about to judge."""
         return getattr(self.state, "current", self.params)
+
+    @property
+    def metric(self) -> Params | None:
+        """The preconditioner P of kernels that have one, shaped as ``params``."""
+        return getattr(self.state, "metric", None)
 
     def snapshot(self) -> Chains:
         """These chains as they are now; going on with them leaves the snapshot alone."""
@@ -262,6 +272,11 @@ def _compiled_step(loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mod
     return CompiledStep(_step_function(loss, kernel, chains_per_center, mode, dim))
 
 
+def placed(values: Params, axis: int) -> Params:
+    """Tensors with a leading axis of centres, with that axis where the evaluation has it."""
+    return {name: (value.movedim(0, -1) if axis == -1 else value).contiguous() for name, value in values.items()}
+
+
 def start(
     posterior: LocalPosterior,
     kernel: Kernel,
@@ -296,10 +311,7 @@ def start(
     make = _compiled_step if compile else _step_function
     advance_one = make(posterior.loss, kernel, chains, mode, posterior.dim)
 
-    def placed(values: Params) -> Params:
-        return {name: (value.movedim(0, -1) if axis == -1 else value).contiguous() for name, value in values.items()}
-
-    centers, masks = placed(posterior.center), posterior.masks
+    centers, masks = placed(posterior.center, axis), posterior.masks
     if masks is not None:
         masks = {name: mask.unsqueeze(axis).to(centers[name].dtype) for name, mask in masks.items()}
     center = repeat_chains(centers, chains, axis)
@@ -325,7 +337,7 @@ def start(
         constants=Constants(
             centers, center, masks, per_chain[0], per_chain[1], per_chain[2], per_chain[3],
             None if baseline is None else baseline.to(first),
-            None if gradient is None else placed(gradient),
+            None if gradient is None else placed(gradient, axis),
         ),
     )  # fmt: skip
 

@@ -64,7 +64,7 @@ class Curvature:
 
     def of_chains(self, chains: Chains) -> float:
         """The largest at the chains' positions: of all of a small model, of the farthest from w* of a large one."""
-        axis, metric = chains.evaluation.axis, getattr(chains.state, "metric", None)
+        axis, metric = chains.evaluation.axis, chains.metric
         positions = {name: value.movedim(axis, 0) for name, value in chains.positions.items()}
         distance = chain_sum(tree_map(lambda w, c: (w - c).square(), chains.positions, chains.constants.center), axis)
         if not bool(distance.isfinite().all()):
@@ -93,10 +93,9 @@ class Curvature:
 
     @staticmethod
     def _metric_of(chains: Chains, chain: int) -> Params | None:
-        metric = getattr(chains.state, "metric", None)
-        if metric is None:
+        if chains.metric is None:
             return None
-        return {name: value.movedim(chains.evaluation.axis, 0)[chain] for name, value in metric.items()}
+        return {name: value.movedim(chains.evaluation.axis, 0)[chain] for name, value in chains.metric.items()}
 
     def _quickly(self, number: int, position: Params, metric: Params | None) -> float:
         """A few Lanczos steps on one batch, from where the last look at this place in the order ended."""

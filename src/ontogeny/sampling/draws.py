@@ -26,8 +26,7 @@ def diverged(record: Record, n_beta: Tensor | float, localization: Tensor | floa
     stability limit grows into finite nonsense before it grows to infinity. ``n_beta`` and ``localization`` by chain.
     """
     finite = record.loss.isfinite() & record.loss_at_center.isfinite() & record.virial.isfinite()
-    excess = record.loss - record.loss_at_center - record.control
-    energy = n_beta * excess + 0.5 * localization * record.distance_squared
+    energy = n_beta * record.excess + 0.5 * localization * record.distance_squared
     too_high = (energy > 100.0 * (dim + 10)).any(0)
     return ~finite.all(0) | too_high | (record.capped.double().mean(0) > MOST_CAPPED)
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.inputs.components import by_name
-from ontogeny.inputs.losses import Potential, undisturbed
+from ontogeny.inputs.losses import LossFunction, Potential, undisturbed
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.run import Run
 from ontogeny.sampling.settings import Settings
-
-LossFunction = Callable[[nn.Module, Any], Tensor]
 
 
 def sample(

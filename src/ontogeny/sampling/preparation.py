@@ -25,7 +25,7 @@ from ontogeny.sampling.calibration import (
     default_max_draws,
     default_n_beta,
 )
-from ontogeny.sampling.chains import Chains, start
+from ontogeny.sampling.chains import Chains, placed, start
 from ontogeny.sampling.curvature import Curvature
 from ontogeny.sampling.evaluation import Evaluation, Mode, choose_mode, evaluation
 from ontogeny.sampling.kernels import Kernel, get_kernel
@@ -33,7 +33,7 @@ from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
 from ontogeny.sampling.posterior import LocalPosterior
 from ontogeny.sampling.problem import Problem
 from ontogeny.sampling.settings import Settings
-from ontogeny.sampling.warm_up import WarmUp
+from ontogeny.sampling.warm_up import TINY, WarmUp
 
 CURVATURE_EXAMPLES = 1024
 MOST_BATCHES = 16
@@ -95,10 +95,9 @@ class Prepared:
     def steepest(self, chains: Chains) -> float:
         """The largest eigenvalue of nβ·H + γ (of √P(nβ·H + γ)√P under a preconditioner) where the chains are."""
         found = self.curvature.of_chains(chains)
-        metric = getattr(chains.state, "metric", None)
-        if metric is None:
+        if chains.metric is None:
             return self.n_beta * found + self.localization
-        return self.n_beta * found + self.localization * max(float(value.max()) for value in metric.values())
+        return self.n_beta * found + self.localization * max(float(value.max()) for value in chains.metric.values())
 
     @property
     def spent(self) -> int:
@@ -111,8 +110,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
 
     γ = nβ·h_max/100, rounded up to 1, 2 or 5 times a power of ten, needs h_max where the chains go: at a singular w*
     the curvature can vanish, and it grows away from it. So a few pilot chains are warmed up with the γ of the moment,
-    h_max is measured where they end, and γ is set
-    anew, until h_max grows by less than a fifth (at most six rounds).
+    h_max is measured where they end, and γ is set anew, until h_max grows by less than a fifth (at most six rounds).
 
     Raises:
         OntogenyError: if the kernel does not take minibatches, or the curvature is needed and is not finite, or
@@ -149,7 +147,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
     how = evaluation(loss, mode)
     gradient, baseline, before = None, None, 0
     if full:
-        baseline = how.losses(_placed(stack, how), examples.take(None))[0].detach()
+        baseline = how.losses(placed(stack, how.axis), examples.take(None))[0].detach()
     elif examples.count / batch_size <= CONTROL_SHARE * max_draws:
         gradient, before = _full_gradient(how, stack, examples, batch_size), math.ceil(examples.count / batch_size)
     step_size = settings.step_size
@@ -198,9 +196,6 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
     )
 
 
-TINY = 1e-30
-
-
 def round_up(value: float) -> float:
     """The next of …, 1, 2, 5, 10, 20, 50, …: what is measured should not hang on how well h_max was.
 
@@ -215,17 +210,13 @@ def _one(value: float) -> Tensor:
     return torch.tensor([value], dtype=torch.float64)
 
 
-def _placed(stack: Params, how: Evaluation) -> Params:
-    return {key: value.movedim(0, -1) if how.axis == -1 else value for key, value in stack.items()}
-
-
 def _full_gradient(how: Evaluation, stack: Params, examples: Examples, batch_size: int) -> Params:
     """∇L(w*) over all n examples, with a leading axis of one centre; taken in pieces of the batch's size."""
     total: Params | None = None
     for part in torch.arange(examples.count).split(batch_size):
-        gradient, _ = how.gradients(_placed(stack, how), examples.take(part))
-        share = torch.tensor(len(part) / examples.count)
-        weighted = tree_map(lambda g, s: g.detach() * s.to(g), gradient, dict.fromkeys(gradient, share))
+        gradient, _ = how.gradients(placed(stack, how.axis), examples.take(part))
+        share = len(part) / examples.count
+        weighted = {name: value.detach() * share for name, value in gradient.items()}
         total = weighted if total is None else tree_map(torch.add, total, weighted)
     assert total is not None
     return {key: value.movedim(-1, 0) if how.axis == -1 else value for key, value in total.items()}

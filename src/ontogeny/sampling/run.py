@@ -93,6 +93,10 @@ class Run:
         """Draws a chain taken so far, burn-in not counted."""
         return sum(len(record.loss) for record in self._records)
 
+    def excess(self) -> np.ndarray:
+        """nβ·(L_B(w) - L_B(w*)) of the draws taken so far, shape ``(chains, draws)``, float64."""
+        return (self._prepared.n_beta * self._collected().excess.double()).T.cpu().numpy()
+
     def warm_up(self, tick: Callable[[int], None] = lambda steps: None) -> Calibration:
         """Take the chains from w* to where draws count; returns what was found on the way."""
         prepared, settings, given = self._prepared, self._settings, self._given
@@ -184,22 +188,20 @@ class Run:
             if wanted is not None:
                 self.extend(wanted, tick)
                 return
-            self.extend(min(FIRST_DRAWS, self._left()), tick)
             while True:
+                if not self.draws:
+                    self.extend(min(FIRST_DRAWS, self._left()), tick)
                 if self._worth_another_try():
                     self._chains.go_back(self._at_w_star)
                     self._records, self._restarts = [], self._restarts + 1
                     self.warm_up(tick)
-                    self.extend(min(FIRST_DRAWS, self._left()), tick)
-                    continue
-                if self._outgrown():
+                elif self._outgrown():
                     self._start_again()
-                    self.extend(min(FIRST_DRAWS, self._left()), tick)
-                    continue
-                more = self._draws_wanted()
-                if more <= 0 or self._left() <= 0:
-                    return
-                self.extend(min(more, self._left()), tick)
+                else:
+                    more = self._draws_wanted()
+                    if more <= 0 or self._left() <= 0:
+                        return
+                    self.extend(min(more, self._left()), tick)
 
     def _left(self) -> int:
         """Steps that the bound on gradient evaluations still allows, at least one draw in all."""
@@ -208,11 +210,9 @@ class Run:
 
     def _draws_wanted(self) -> int:
         """Draws a chain still missing for the target and for R̂, at most as many again as there are."""
-        record = self._collected()
-        excess = self._prepared.n_beta * (record.loss - record.loss_at_center - record.control).double()
-        if bool(self._lost(record).any()):
+        if bool(self._lost(self._collected()).any()):
             return 0
-        values = excess.T.cpu().numpy()
+        values = self.excess()
         error, mean = float(standard_error(values)), abs(float(values.mean()))
         target = (self.target_se or 0.0) * mean
         if target == 0.0:  # nothing moved, or nothing but zero was asked for: more draws would not tell more
@@ -266,7 +266,7 @@ class Run:
     def _note_curvature(self, steepest: float) -> None:
         """Let h_max be at least what this eigenvalue of nβ·H + γ tells; of a preconditioned one it tells nothing."""
         prepared = self._prepared
-        if np.isfinite(steepest) and not hasattr(self._chains.state, "metric"):
+        if np.isfinite(steepest) and self._chains.metric is None:
             prepared.h_max = max(prepared.h_max, (steepest - prepared.localization) / prepared.n_beta)
 
     def _full_gradient(self) -> Params | None:

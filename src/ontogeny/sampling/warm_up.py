@@ -153,7 +153,7 @@ class WarmUp:
         """nβ(L_B(w) - L_B(w*)) of the windows kept, thinned to at most 500 steps; shape ``(chains, steps)``."""
         if not self.records:
             return np.empty((self.chains.constants.n_beta.shape[0], 0))
-        excess = torch.cat([record.loss - record.loss_at_center - record.control for record in self.records])
+        excess = torch.cat([record.excess for record in self.records])
         return (self.n_beta * excess[:: -(-len(excess) // 500)]).T.double().cpu().numpy()
 
     def relaxation(self) -> float:
@@ -199,7 +199,7 @@ class WarmUp:
     def _observe(self, record: Record) -> None:
         """What the window says about λ̂, the friction that measures it best, and minibatch noise."""
         half = record.loss.shape[0] // 2
-        excess = self.n_beta * (record.loss - record.loss_at_center - record.control)[half:].double()
+        excess = self.n_beta * record.excess[half:].double()
         distance = record.distance_squared[half:].double()
         self.llc = float(excess.mean())
         if self.step_size is None:

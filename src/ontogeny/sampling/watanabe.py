@@ -18,7 +18,6 @@ from ontogeny.core.progress import progress_bar
 from ontogeny.core.schema import describe
 from ontogeny.core.types import Batch, Params
 from ontogeny.estimators.llc import llc_from_draws
-from ontogeny.estimators.series import excess_loss
 from ontogeny.estimators.uncertainty import autocorrelation_time
 from ontogeny.inputs.datasets import Examples
 from ontogeny.inputs.losses import LossFunction, ModuleLoss, Potential, undisturbed
@@ -174,12 +173,11 @@ class _Moments:
 
 def _thinning(run: Run, points: int) -> int:
     """Steps between evaluations: two autocorrelation times of the loss, as far as the bound allows."""
-    draws = run.result()
-    series = excess_loss(draws).transpose("chain", "draw").values
+    series = run.excess()
     if not np.isfinite(series).all():
         return 1
     wanted = math.ceil(2.0 * float(autocorrelation_time(series).mean()))
-    left = run.most_steps - run.draws - int(draws.attrs["burn_in"])
+    left = run.most_steps - run.draws - run.calibration.burn_in
     return max(min(wanted, left // points), 1)
 
 
@@ -196,7 +194,7 @@ def _losses(
     loss: ModuleLoss, chains: Chains, batch_size: int, examples: Examples
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """ℓ_i at every chain's draw, in pieces of the batch size, ``(rows, losses of shape (chains, rows))``."""
-    params = getattr(chains.state, "current", chains.params)  # a Metropolis kernel's params are a proposal
+    params = chains.positions
     first = next(iter(params.values()))
     count = first.shape[0]
     each: Callable[[Params, Batch], Tensor]

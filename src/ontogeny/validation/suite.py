@@ -20,7 +20,7 @@ import xarray as xr
 from ontogeny.execution.local import Chunk, run_chunks
 from ontogeny.store import Store
 from ontogeny.validation.problem import Problem, with_data
-from ontogeny.validation.problems import problem, problems
+from ontogeny.validation.problems import TABLE, problem, problems
 from ontogeny.validation.references import ReferenceProblem, reference_problem, reference_problems
 
 Z_LIMIT = 4.0
@@ -63,15 +63,7 @@ FULL = (
 )
 QUICK = (Setting(1000.0, 1.0, 0.01, 0.03), Setting(1000.0, 100.0, 0.01, 0.05, minibatch=True))
 QUICK_PROBLEMS = (
-    "quadratic",
-    "quartic",
-    "node",
-    "sum",
-    "chain",
-    "reduced rank 2-2-2",
-    "reduced rank 5-3-5",
-    "deep linear 4-1-4",
-    "softmax 3",
+    *TABLE,
     "double well",
     "radial quartic",
     "ill-conditioned",
