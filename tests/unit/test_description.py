@@ -71,3 +71,10 @@ def test_what_is_refused():
     assert og.describe_estimate(found.isel(dataset=0)).startswith("λ̂")
     with pytest.raises(og.OntogenyError, match=r"estimate must be the xarray.Dataset .* got float"):
         og.describe_estimate(1.0)
+
+
+def test_no_minimum_comes_before_what_to_do_about_the_sampler():
+    potential = og.Potential(lambda w: (w**2).sum(), torch.full((2,), 3.0))
+    found = og.estimate_llc(potential, n_beta=100.0, localization=1.0, draws=300, max_draws=20_000, progress=False)
+    text = og.describe_estimate(found)
+    assert text.index("Regime below_baseline") < text.index("Status")

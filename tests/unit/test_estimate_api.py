@@ -108,6 +108,29 @@ def test_components_and_data_sets_are_dims_in_the_order_given():
     assert list(draws.component.values) == ["outer.*", "inner.*"]
 
 
+def test_settings_that_differ_between_runs_are_variables():
+    x, y = data()
+    settings = {name: value for name, value in SHORT.items() if name != "step_size"} | {"step_size": None}
+    draws = og.sample(Regression(), {"all": (x, y), "half": (x[:20], y[:20])}, squares, **settings)
+    assert draws.examples.values.tolist() == [EXAMPLES, 20] and "examples" not in draws.attrs
+    assert draws.attrs["chains"] == SHORT["chains"] and "chains" not in draws
+    found = og.llc_from_draws(draws)
+    assert found.examples.values.tolist() == [EXAMPLES, 20]
+    spent = found.gradient_evaluations
+    assert f"took {int(spent[1]):,} gradient" in og.describe_estimate(found.isel(dataset=1))
+
+
+def test_finding_a_common_setting_counts():
+    """Two data sets ask for two (nβ, γ); what that took is not forgotten when both are prepared again."""
+    x, y = data()
+    sets = {"all": (x, y), "half": (x[:20], y[:20])}
+    both = og.estimate_llc(Regression(), sets, squares, draws=20, burn_in=5, chains=2, progress=False)
+    at = {"n_beta": float(both.n_beta[0]), "localization": float(both.localization[0])}
+    again = og.estimate_llc(Regression(), sets, squares, draws=20, burn_in=5, chains=2, progress=False, **at)
+    np.testing.assert_array_equal(both.llc, again.llc)
+    assert (both.gradient_evaluations > again.gradient_evaluations).all()
+
+
 def test_each_component_and_data_set_is_what_it_is_alone():
     x, y = data()
     sets = {"one": (x, y), "two": (x[:20], y[:20])}
@@ -221,3 +244,9 @@ def test_a_potential_takes_the_place_of_model_data_and_loss():
 def test_progress_prints_nothing_where_there_is_no_terminal(capfd):
     og.estimate_llc(Linear(), data(), squares, **{**SHORT, "progress": True})
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_bound_on_gradient_evaluations_is_logged_before_the_run(caplog):
+    with caplog.at_level("INFO", logger="ontogeny"):
+        estimate(max_draws=5000)
+    assert caplog.messages[0].endswith("gradients") and "at most" in caplog.messages[0]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import ontogeny as og
+from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.datasets import as_examples
 from tiny import EXAMPLES, SHORT, Linear, Regression, data, same_numbers, squares
 
@@ -404,3 +405,25 @@ def test_torchs_own_encoder_layer_is_batched_over_chains(mask):
     assert draws.attrs["mode"] == "vmap"
     at_w_star = reconstruction(layer.eval(), x).mean().item()
     np.testing.assert_allclose(draws["loss_at_center"].values, at_w_star, rtol=1e-5)
+
+
+def test_tensors_by_name_reach_the_loss_by_name():
+    x, y = data()
+    by_name = og.sample(Regression(), {"train": {"x": x, "y": y}}, from_dict, **MINIBATCH).isel(dataset=0)
+    same_numbers(by_name, og.sample(Regression(), {"train": (x, y)}, squares, **MINIBATCH).isel(dataset=0))
+    with pytest.raises(OntogenyError, match=r"lengths are 40, 39\.$"):
+        as_examples({"x": x, "y": y[1:]})
+
+
+def test_predictions_broadcast_against_targets_are_refused():
+    """(batch, 1) - (batch,) is (batch, batch), which would pass for a loss per position."""
+    x, y = data()
+
+    def crossed(model, batch):
+        return (model(batch[0]) - batch[1]) ** 2
+
+    with pytest.raises(OntogenyError, match=r"crosses every example with every other, shape \(8, 8\).*squeeze\(1\)\.$"):
+        og.estimate_llc(Regression(), (x, y[:, 0]), crossed, **MINIBATCH)
+    square = torch.randn(EXAMPLES, 8, 3)  # as many positions as examples in a batch: no fault
+    found = og.estimate_llc(Regression(), square, lambda model, batch: model(batch)[..., 0] ** 2, **MINIBATCH)
+    assert np.isfinite(found.llc)

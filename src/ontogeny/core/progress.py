@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+_log = logging.getLogger("ontogeny")
 _listeners: list[Callable[[float], None]] = []
 
 
@@ -27,7 +29,11 @@ def listening(listener: Callable[[float], None]) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(text: str, total: int | None, show: bool) -> Iterator[Callable[[float], None]]:
-    """Yields ``done(so_far)``; shows text, bar, share, time spent and time left on stderr if it is a terminal."""
+    """Yields ``done(so_far)``; shows text, bar, share, time spent and time left on stderr if it is a terminal.
+
+    The text is logged too (logger "ontogeny", level INFO), so that it can be had where there is no terminal.
+    """
+    _log.info(text)
     if not (show and sys.stderr.isatty()):
         yield lambda so_far: None
         return

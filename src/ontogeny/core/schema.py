@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import xarray as xr
 
 VARIABLES: dict[str, tuple[str, str]] = {
@@ -87,6 +89,11 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "warm_up": ("nβ(L_B(w) - L_B(w*)) during warm-up", "1"),
     "rounding": ("rounding error of a weight over the noise of a step", "1"),
 }
+
+
+def setting(dataset: xr.Dataset, name: str) -> Any:
+    """A setting of one run, None if unknown: from ``attrs``, or, where runs side by side differ in it, a variable."""
+    return dataset[name].item() if name in dataset.data_vars else dataset.attrs.get(name)
 
 
 def describe(dataset: xr.Dataset) -> xr.Dataset:

@@ -7,6 +7,7 @@ import math
 import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.schema import setting
 from ontogeny.estimators.status import BIAS_LIMIT, CAPPED_LIMIT, MEANINGS
 
 TEMPERATURE_LIMIT = 0.05
@@ -36,12 +37,14 @@ def describe_estimate(estimate: xr.Dataset) -> str:
             f"estimate must be a single one; it has the dims {tuple(estimate['llc'].dims)}. Choose one, as with "
             f"estimate.isel({one})."
         )
-    sentences = [_value(estimate), f"Status {estimate['status'].item()}: {MEANINGS[estimate['status'].item()]}"]
+    words = [f"Status {estimate['status'].item()}: {MEANINGS[estimate['status'].item()]}"]
     word = estimate["regime"].item()
     if word:
         ratio = _number(estimate, "localisation_ratio")
         at = f" (nβ·h_max/γ = {ratio:.3g})" if math.isfinite(ratio) else ""
-        sentences.append(f"Regime {word}{at}: {MEANINGS[word]}")
+        # where w* is no minimum, that comes before anything about the sampler
+        words.insert(0 if word == "below_baseline" else 1, f"Regime {word}{at}: {MEANINGS[word]}")
+    sentences = [_value(estimate), *words]
     sentences += [_temperature(estimate), _localization(estimate), _second_order(estimate)]
     sentences.append(_descent(estimate))
     sentences += [_minibatches(estimate), _caps(estimate), _cost(estimate)]
@@ -140,9 +143,10 @@ def _caps(estimate: xr.Dataset) -> str:
 
 
 def _cost(estimate: xr.Dataset) -> str:
-    spent, kernel = estimate.attrs.get("gradient_evaluations"), estimate.attrs.get("kernel")
+    spent, kernel, chains, draws = (
+        setting(estimate, name) for name in ("gradient_evaluations", "kernel", "chains", "draws")
+    )
     if spent is None:
         return ""
-    chains, draws = estimate.attrs.get("chains"), estimate.attrs.get("draws")
     how = f" with {chains} chains of {draws} draws" if chains and draws else ""
     return f"It took {spent:,} gradient evaluations{how}{f' of {kernel}' if kernel else ''}."

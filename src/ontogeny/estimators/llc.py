@@ -25,18 +25,8 @@ _NEEDED = (
     "step_size",
     "dim",
 )
-KEPT = (
-    "n_beta",
-    "localization",
-    "step_size",
-    "h_max",
-    "dim",
-    "gradient_noise_share",
-    "second_order",
-    "second_order_gradient",
-    "descent",
-)
-"""Variables of the draws that go over to the estimate as they are, where there are any."""
+_USED_UP = ("rounding", "virial_expected", "step_bias_bound", "heating")
+"""What the ``check_…`` values are made of; everything else that is not by chain goes over to the estimate."""
 
 
 def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Dataset:
@@ -81,9 +71,8 @@ def llc_from_draws(draws: xr.Dataset, target_se: float | None = None) -> xr.Data
         }
     )
     out = out.assign(second_moments(draws).data_vars)
-    for name in KEPT:
-        if name in draws:
-            out[name] = draws[name]
+    settings = draws.drop_dims(SAMPLE_DIMS).drop_vars(_USED_UP, errors="ignore")
+    out = out.assign(settings.data_vars)
     out["localisation_ratio"] = _ratio(draws).broadcast_like(out["llc"])
     tests = checks(draws, out, target_se)
     out["status"] = status(tests)

@@ -27,7 +27,7 @@ class Examples:
 
 
 def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Examples:
-    """Wrap a tensor, a tuple or list of tensors, or a map-style dataset (torch or Hugging Face).
+    """Wrap a tensor, a tuple or list or mapping of tensors, or a map-style dataset (torch or Hugging Face).
 
     An array (NumPy, pandas, whatever NumPy can read) counts as the tensor of its values; a memory map is read into
     memory. Floating-point tensors are moved to ``dtype``, the dtype of the sampled weights, all to ``device``.
@@ -49,10 +49,14 @@ def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtyp
             len(parts[0]),
             lambda index: parts if index is None else tuple(part[index.to(part.device)] for part in parts),
         )
+    if isinstance(data, Mapping) and data and all(_is_array(part) for part in data.values()):
+        named = list(data)
+        rows = as_examples(tuple(data.values()), device, dtype)
+        return Examples(rows.count, lambda index: dict(zip(named, rows.take(index), strict=True)))
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | Mapping):
         return _map_style(data, device, dtype)
     raise OntogenyError(
-        "data must be a tensor, a tuple of tensors (or arrays), or a map-style dataset with __len__ and "
+        "data must be a tensor, a tuple or mapping of tensors (or arrays), or a map-style dataset with __len__ and "
         f"__getitem__; got {type(data).__name__}. Of a DataLoader pass its .dataset; an iterable of "
         "tensors can be collected first: torch.stack(list(data))."
     )

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.components import Masks
+from ontogeny.inputs.datasets import Examples
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
@@ -126,22 +127,30 @@ def check_potential(problem: Potential) -> None:
         )
 
 
-def check_loss(loss: ModuleLoss, batch: Batch, batch_size: int) -> None:
+def check_loss(loss: ModuleLoss, examples: Examples, batch_size: int) -> None:
     """Try the loss once at w* and refuse what cannot be sampled.
 
     Raises:
         OntogenyError: if the loss is no tensor with a value per example (and position), is not finite at w*, or does
-            not depend on a selected weight.
+            not depend on a selected weight, or if predictions and targets were broadcast against one another.
     """
     leaves = {name: value.detach().clone().requires_grad_() for name, value in loss.center.items()}
     with torch.enable_grad():
-        losses = loss.raw(leaves, batch)
+        losses = loss.raw(leaves, examples.head(batch_size))
         if not isinstance(losses, Tensor) or losses.dim() == 0 or losses.shape[0] != batch_size:
             came = f"shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
             raise OntogenyError(
                 f"loss_fn must return one loss per example, shape ({batch_size},), or per position, "
                 f"shape ({batch_size}, positions); got {came}. With torch's losses pass reduction='none'."
             )
+        if losses.dim() > 1 and losses.shape[1] == batch_size > 1:
+            fewer = loss.raw(leaves, examples.head(batch_size - 1))
+            if fewer.dim() > 1 and fewer.shape[1] == batch_size - 1:
+                raise OntogenyError(
+                    f"loss_fn must return one loss per example; it crosses every example with every other, shape "
+                    f"({batch_size}, {batch_size}), as outputs of shape (batch, 1) and targets of shape (batch,) do. "
+                    "Give both one shape, as with output.squeeze(1)."
+                )
         bad = int((~losses.isfinite()).sum())
         if bad:
             raise OntogenyError(

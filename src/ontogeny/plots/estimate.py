@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.schema import setting
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.estimators.series import SAMPLE_DIMS, excess_loss
 from ontogeny.estimators.status import MEANINGS
@@ -122,7 +124,7 @@ def _title(made: go.Figure, place: tuple[int, int], title: str, note: str = "") 
 
 def _traces(made: go.Figure, draws: xr.Dataset, excess: Array, shown: list[int], lost: NDArray[np.bool_]) -> None:
     chains, count = excess.shape
-    burn_in = int(draws.attrs.get("burn_in", 0))
+    burn_in = int(setting(draws, "burn_in") or 0)
     stride = math.ceil(count / POINTS_A_TRACE)
     pick = np.arange(0, count, stride)
     warm, before = _warm_up(draws, burn_in, stride)
@@ -302,38 +304,40 @@ def _table(draws: xr.Dataset, estimate: xr.Dataset) -> go.Table:
 
 
 def _rows(draws: xr.Dataset, estimate: xr.Dataset) -> list[tuple[str, str]]:
-    attrs = draws.attrs
-
     def number(name: str, digits: int = 4) -> str:
         value = float(estimate[name]) if name in estimate else math.nan
         return f"{value:.{digits}g}" if math.isfinite(value) else "—"
 
-    momentum = attrs.get("friction", math.inf)
+    def word(name: str) -> Any:
+        found = setting(draws, name)
+        return "—" if found is None else found
+
+    friction, examples, spent = (setting(draws, name) for name in ("friction", "examples", "gradient_evaluations"))
     chains, count = draws.sizes["chain"], draws.sizes["draw"]
     lost = int(estimate["chains_lost"])
     rows = [("λ̂ ± s.e.", f"{number('llc')} ± {number('llc_se', 2)}, dimensionless")]
     if lost:
         rows = [("λ̂", f"not given: {lost} of {chains} chains diverged")]
     for name in ("status", "regime"):
-        word = estimate[name].item()
-        if word:
-            rows.append((f"{name}: {theme.status_name(word)}", MEANINGS[word]))
+        said = estimate[name].item()
+        if said:
+            rows.append((f"{name}: {theme.status_name(said)}", MEANINGS[said]))
     rows += [
         ("R̂, bulk ESS", f"{number('r_hat')}, {number('ess')} draws; {lost} chains lost"),
         ("virial/d", f"{number('check_virial')} ± {number('check_virial_se', 2)} (1 at stationarity)"),
         ("nβ, γ", f"{number('n_beta')} 1/loss, {number('localization')} 1/weight²"),
         ("nβ·h_max/γ", f"{number('localisation_ratio', 3)}, h_max = {number('h_max', 3)} loss/weight²"),
-        ("kernel", f"{attrs.get('kernel', '—')}, ε = {number('step_size', 3)} weight²"),
+        ("kernel", f"{word('kernel')}, ε = {number('step_size', 3)} weight²"),
     ]
-    if math.isfinite(momentum):
-        rows.append(("friction", f"{momentum:.3g} 1/(weight·√(nβ·loss))"))
-    rows.append(("chains × draws", f"{chains} × {count:,}, burn-in {attrs.get('burn_in', '—')} steps a chain"))
-    of = f" of {attrs['examples']:,} examples" if attrs.get("examples") else ""
-    noise = ", noise compensated" if attrs.get("compensate") else ""
-    rows.append(("batch", f"{attrs.get('batch_size', '—')}{of}{noise}; drifts capped: {number('check_capped', 2)}"))
-    weights = f"{int(draws['dim']):,} weights ({attrs.get('components', 'all')})"
-    rows.append(("sampled", f"{weights}, chains evaluated {attrs.get('mode', '—')}, seed {attrs.get('seed', '—')}"))
-    if "gradient_evaluations" in attrs:
-        rows.append(("cost", f"{attrs['gradient_evaluations']:,} gradient evaluations"))
-    rows.append(("version", f"ontogeny {attrs.get('ontogeny_version', '—')}"))
+    if friction:
+        rows.append(("friction", f"{friction:.3g} 1/(weight·√(nβ·loss))"))
+    rows.append(("chains × draws", f"{chains} × {count:,}, burn-in {word('burn_in')} steps a chain"))
+    of = f" of {examples:,} examples" if examples else ""
+    noise = ", noise compensated" if setting(draws, "compensate") else ""
+    rows.append(("batch", f"{word('batch_size')}{of}{noise}; drifts capped: {number('check_capped', 2)}"))
+    weights = f"{int(draws['dim']):,} weights ({word('components')})"
+    rows.append(("sampled", f"{weights}, chains evaluated {word('mode')}, seed {word('seed')}"))
+    if spent is not None:
+        rows.append(("cost", f"{spent:,} gradient evaluations"))
+    rows.append(("version", f"ontogeny {word('ontogeny_version')}"))
     return rows

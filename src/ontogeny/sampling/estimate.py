@@ -91,7 +91,8 @@ def estimate_llc(
 
     Args:
         model: any module at w*, never changed; or a :class:`Potential`, which takes the place of data and loss_fn.
-        data: a tensor, a tuple of tensors, a map-style dataset; a plain dict always means {name: data set}.
+        data: a tensor, a tuple or mapping of tensors, a map-style dataset; a plain dict always means {name: data set},
+            so tensors by name go in as {"train": {"inputs": x, "labels": y}}.
         loss_fn: ``loss_fn(model, batch)`` -> one loss per example, ``(batch,)``, or position, ``(batch, positions)``.
         components: None for all weights; a glob over parameter names, {parameter: mask}; a list, or {name: selection},
             to refine by weights.
@@ -108,7 +109,8 @@ def estimate_llc(
             stationary value, a third of ``max_draws`` at most.
         kernel: "baoab" by rule; or "sgld", "lm_sgld", "rmsprop_sgld", "sgnht", and with full batches "mala", "hmc".
         target_se: relative standard error to reach, 0.02 where ``draws`` is None.
-        max_draws: gradient evaluations over all chains, burn-in counted; by rule 4 million below 10,000 sampled
+        max_draws: gradient evaluations over all chains, burn-in counted, at least one draw (and what finding γ and the
+            step takes, several hundred); by rule 4 million below 10,000 sampled
             weights, 20,000 above. Never a wall-clock limit.
         seed: of all random streams; the global random state is neither read nor changed.
         device: where to sample; None: where the model is.
@@ -230,7 +232,10 @@ def _runs(
     # side by side they are compared, and only what is measured at one (nβ, γ) can be
     n_beta = min(n_beta for n_beta, _ in measured_at)
     localization = max(gamma * (1.0 if settings.localization else n_beta / own) for own, gamma in measured_at)
-    return prepare(replace(settings, n_beta=n_beta, localization=localization))
+    chosen = prepare(replace(settings, n_beta=n_beta, localization=localization))
+    for key, run in runs.items():  # what it took to find them counts
+        chosen[key].add_cost(run)
+    return chosen
 
 
 def under(calibration: Calibration, settings: Settings) -> Settings:
@@ -255,7 +260,14 @@ FROZEN = ("kernel", "n_beta", "localization", "step_size", "batch_size", "chains
 
 
 def _combine(results: dict[tuple[str | None, str | None], xr.Dataset]) -> xr.Dataset:
-    """Put the runs side by side along ``component`` and ``dataset`` where there are names, in the order given."""
+    """Put the runs side by side along ``component`` and ``dataset`` where there are names, in the order given.
+
+    Settings that are not the same for all become variables; the others stay in ``attrs``.
+    """
+    every = list(results.values())
+    names = {str(name) for run in every for name in run.attrs if name not in run}
+    apart = sorted(name for name in names if any(run.attrs.get(name) != every[0].attrs.get(name) for run in every))
+    results = {key: run.assign({name: run.attrs.get(name) for name in apart}) for key, run in results.items()}
 
     def side_by_side(parts: dict[str | None, xr.Dataset], dim: str) -> xr.Dataset:
         if list(parts) == [None]:

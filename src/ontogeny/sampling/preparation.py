@@ -127,7 +127,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
             f"compares losses; got batch_size = {batch_size}. Give that batch_size, or another kernel."
         )
     if isinstance(loss, ModuleLoss):
-        check_loss(loss, examples.head(batch_size), batch_size)
+        check_loss(loss, examples, batch_size)
     stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
     mode = choose_mode(loss, stack, examples.head(min(batch_size, CURVATURE_EXAMPLES)))
     batches, worth = curvature_batches(examples, batch_size, settings.seed)

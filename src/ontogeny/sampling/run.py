@@ -162,6 +162,10 @@ class Run:
             return self._prepared.halves_at(step)
         return self._prepared.whole_at(step)
 
+    def add_cost(self, other: Run) -> None:
+        """Count what another run spent on finding this one's numbers."""
+        self._prepared.before += other._prepared.spent
+
     def extend(self, draws: int, tick: Callable[[int], None] = lambda steps: None) -> None:
         """Take so many more draws a chain, in pieces so that a bar moves."""
         if self._warm_up is None:
