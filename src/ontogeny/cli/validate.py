@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,15 +51,20 @@ def validate(
             "ontogeny_version": __version__,
             "seed": seed,
             "part": "full" if full else "quick",
-            "rows": [asdict(row) | {"fault": row.fault} for row in rows],
-            "columns": [column._asdict() for column in suite.summarise(rows)],
+            "rows": [_finite(asdict(row) | {"fault": row.fault}) for row in rows],
+            "columns": [_finite(column._asdict()) for column in suite.summarise(rows)],
         }
-        write_text(json_file, json.dumps(found, indent=1, ensure_ascii=False))
+        write_text(json_file, json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False))
     faults = [
         f"{row.problem} at nβ = {row.n_beta:g}, γ = {row.localization:g}: {row.fault}" for row in rows if row.fault
     ]
     if faults:
         raise OntogenyError(f"{len(faults)} of {len(rows)} estimates are off: {'; '.join(faults)}.")
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN; what is not known is null there."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
 def _tables(rows: list[Any]) -> list[Any]:
