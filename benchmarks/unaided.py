@@ -21,12 +21,12 @@ def superposition(checkpoints, seeds):
     import numpy as np
 
     from ontogeny.inputs.superposition import Superposition, importances
-    from ontogeny.studies.superposition.measure import SeedGroup, _dataset, train
+    from ontogeny.studies.superposition.measure import SeedGroup, dataset, train
     from ontogeny.studies.superposition.settings import PRESETS
 
     settings = PRESETS["quick"]
     importance = importances(settings.n_features, settings.importance_decay).float()
-    trained, data = train(SeedGroup(settings, 0)), _dataset(settings)
+    trained, data = train(SeedGroup(settings, 0)), dataset(settings)
     steps = trained["step"].values
     wanted = [0, *np.geomspace(10, steps[-1], checkpoints - 1)]
 

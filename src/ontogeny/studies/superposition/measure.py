@@ -62,7 +62,7 @@ def _one_loss(features: int, decay: float) -> SuperpositionLoss:
     return SuperpositionLoss(importances(features, decay).float())
 
 
-def _dataset(settings: SuperpositionSettings) -> Tensor:
+def dataset(settings: SuperpositionSettings) -> Tensor:
     """The n examples every LLC refers to, shape (n, features)."""
     return _examples((settings.dataset_size, settings.n_features), settings.sparsity, settings.seed)
 
@@ -115,7 +115,7 @@ def train(group: SeedGroup) -> xr.Dataset:
 
 def _losses(settings: SuperpositionSettings, weight: np.ndarray, bias: np.ndarray, examples: int) -> np.ndarray:
     """Mean loss on the first examples of the data set, for leading axes of any number."""
-    data, loss = _dataset(settings)[:examples], _loss(settings)
+    data, loss = dataset(settings)[:examples], _loss(settings)
     flat_weight = torch.from_numpy(weight).reshape(-1, *weight.shape[-2:])
     flat_bias = torch.from_numpy(bias).reshape(-1, bias.shape[-1])
     mean = torch.func.vmap(lambda w, b: loss({"weight": w, "bias": b}, data).mean(), chunk_size=64)
@@ -138,6 +138,7 @@ def measure(chunk: CheckpointChunk) -> xr.Dataset:
     out["loss"] = ("task", _losses(settings, chunk.weight, chunk.bias, settings.dataset_size))
     out["effective_rank"] = geometry.effective_rank(weight)
     out["feature_norm"] = geometry.feature_norm(weight)
+    out["weight_norm"] = (weight.astype(np.float64) ** 2).sum(("hidden", "feature")) ** 0.5
     out["features_represented"] = geometry.features_represented(out["feature_norm"])
     out["cosine_similarity"] = geometry.cosine_similarity(weight)
     out = out.merge(geometry.closest_polygon(weight))
@@ -146,51 +147,70 @@ def measure(chunk: CheckpointChunk) -> xr.Dataset:
 
 
 def _sample(chunk: CheckpointChunk, posterior: LocalPosterior) -> xr.Dataset:
-    settings, data = chunk.settings, _dataset(chunk.settings)
-    step_size = torch.full((len(chunk.step),), settings.step_size)
+    settings, data, tasks = chunk.settings, dataset(chunk.settings), len(chunk.step)
+    frozen, half = settings.calibration, settings.batch_size // 2
     run = start(
         posterior,
         get_kernel(settings.kernel),
-        step_size=step_size,
+        step_size=torch.full((tasks,), frozen.step_size),
         chains=settings.chains,
         labels=[(int(seed), int(step)) for seed, step in zip(chunk.seed, chunk.step, strict=True)],
         seed=settings.seed,
         mode="stacked",
         compile=compiler_available(),
+        friction=torch.full((tasks,), frozen.friction),
     )
     stream = MinibatchStream(settings.seed, settings.dataset_size, settings.batch_size)
+
+    def parts_at(step: int) -> tuple[Tensor, ...]:
+        chosen = data[stream.at(step)]
+        return (chosen[:half], chosen[half:]) if frozen.compensate else (chosen,)
+
     pieces = []
     for part in torch.arange(settings.burn_in + settings.draws).tensor_split(PIECES):
-        pieces.append(advance(run, lambda step: (data[stream.at(step)],), len(part)))
+        pieces.append(advance(run, parts_at, len(part)))
         report_progress(len(pieces) / PIECES)
     record = Record(*(torch.cat(values)[settings.burn_in :] for values in zip(*pieces, strict=True)))
     n_beta, localization = (
         value.repeat_interleave(settings.chains) for value in (posterior.n_beta, posterior.localization)
     )
+    h_max, trace = _curvature(settings, posterior, run)
     draws = label(
         record,
         posterior,
         run,
         settings.chains,
         lost=diverged(record, n_beta, localization, posterior.dim),
-        h_max=_largest_curvature(settings, posterior, run),
-        noise_share=noise_share(run, posterior, partial(_pair, settings), settings.chains, NOISE_PAIRS),
+        h_max=h_max,
+        noise_share=None
+        if frozen.compensate
+        else noise_share(run, posterior, partial(_pair, settings), settings.chains, NOISE_PAIRS),
     )
-    found = llc_from_draws(draws)
-    return found.rename(center="task").assign_attrs(asdict(settings))
+    found = llc_from_draws(draws).rename(center="task").assign_attrs(asdict(settings))
+    return found.assign(hessian_trace=("task", trace), gradient_norm=("task", _gradient_norms(settings, posterior)))
 
 
 def _pair(settings: SuperpositionSettings, number: int) -> tuple[Tensor, Tensor]:
     first, second = minibatch_pair(settings.seed, settings.dataset_size, settings.batch_size, number)
-    return _dataset(settings)[first], _dataset(settings)[second]
+    return dataset(settings)[first], dataset(settings)[second]
 
 
-def _largest_curvature(settings: SuperpositionSettings, posterior: LocalPosterior, run: Chains) -> np.ndarray:
-    """h_max at w* and at the last position of the first chain, whichever is larger: curvature grows away from w*."""
+def _curvature(
+    settings: SuperpositionSettings, posterior: LocalPosterior, run: Chains
+) -> tuple[np.ndarray, np.ndarray]:
+    """h_max at w* and at the last position of the first chain, whichever is larger, since it grows; and tr H at w*."""
     ends = {name: value[..., :: settings.chains].movedim(-1, 0) for name, value in run.params.items()}
-    batch = _dataset(settings)[:CURVATURE_EXAMPLES]
-    highest = [
-        torch.linalg.eigvalsh(dense_hessian(posterior.loss, position, batch))[:, -1]
+    batch = dataset(settings)[:CURVATURE_EXAMPLES]
+    at_center, at_ends = (
+        torch.linalg.eigvalsh(dense_hessian(posterior.loss, position, batch)).double()
         for position in (posterior.center, ends)
-    ]
-    return torch.maximum(*highest).double().numpy()
+    )
+    return torch.maximum(at_center[:, -1], at_ends[:, -1]).numpy(), at_center.sum(1).numpy()
+
+
+def _gradient_norms(settings: SuperpositionSettings, posterior: LocalPosterior) -> np.ndarray:
+    """‖∇L(w*)‖ over all examples, one a task."""
+    data, loss = dataset(settings), _loss(settings)
+    gradient = torch.func.vmap(torch.func.grad(lambda params: loss(params, data).mean()), chunk_size=16)
+    squares = [value.double().flatten(1).square().sum(1) for value in gradient(posterior.center).values()]
+    return torch.stack(squares).sum(0).sqrt().numpy()

@@ -28,6 +28,7 @@ CONSTANTS = {
     "loss examples": measure.LOSS_EXAMPLES,
     "curvature examples": measure.CURVATURE_EXAMPLES,
     "noise pairs": measure.NOISE_PAIRS,
+    "indicators": 2,
 }
 """What stored chunks depend on besides the settings."""
 
@@ -69,27 +70,32 @@ def run(
             file=sys.stderr,
         )
     store = Store(out or Path("runs") / f"superposition-{preset}", settings.identity())
-    trajectory = _train(settings, max(seeds or DEFAULT_SEEDS, _seeds_there(store)), store, progress, workers)
+    count = max(seeds or DEFAULT_SEEDS, seeds_there(store))
+    run_chunks(measure.train, to_train(settings, count), store, text="training", progress=progress, workers=workers)
+    trajectory = trained(settings, count, store)
     fits = fit_jumps(trajectory)
     measurements, neighbours = _measure(settings, trajectory, fits, store, progress, workers)
     write_zarr(store.folder / "results.zarr", {None: measurements, "trajectory": trajectory, "sensitivity": neighbours})
     return report(store.folder)
 
 
-def _seeds_there(store: Store) -> int:
+def seeds_there(store: Store) -> int:
+    """How many seeds the results in the folder hold."""
     results = store.folder / "results.zarr"
     return int(read_zarr(results).sizes["seed"]) if results.exists() else 0
 
 
-def _train(
-    settings: SuperpositionSettings, seeds: int, store: Store, progress: bool, workers: int | None
-) -> xr.Dataset:
-    groups = [
+def to_train(settings: SuperpositionSettings, seeds: int) -> list[Chunk]:
+    """The groups of seeds that hold the first ``seeds``, under their content keys."""
+    return [
         Chunk(content_key("train", asdict(settings), first, CONSTANTS), measure.SeedGroup(settings, first))
         for first in range(0, seeds, SEEDS_A_GROUP)
     ]
-    run_chunks(measure.train, groups, store, text="training", progress=progress, workers=workers)
-    trajectory = xr.concat([store.load(group.key) for group in groups], "seed")
+
+
+def trained(settings: SuperpositionSettings, seeds: int, store: Store) -> xr.Dataset:
+    """Weights and what follows from them every few steps, dims ``seed`` and ``time``, from chunks that are there."""
+    trajectory = xr.concat([store.load(group.key) for group in to_train(settings, seeds)], "seed")
     trajectory = describe(trajectory.isel(seed=slice(0, seeds)))
     examples = min(measure.LOSS_EXAMPLES, settings.dataset_size)
     trajectory["loss"].attrs |= {"long_name": f"mean loss on the first {examples} examples", "examples": examples}
@@ -109,8 +115,8 @@ def _measure(
     again = sensitivity.chosen(
         settings, inflection, start_of_representation(trajectory["feature_norm"]), textbook_seeds(trajectory, fits)
     )
-    frozen = [_chunk(chunk) for chunk in chunks(settings, trajectory, inflection)]
-    beside = [(name, _chunk(chunk)) for name, chunk in sensitivity.chunks(settings, trajectory, again)]
+    frozen = [to_measure(chunk) for chunk in chunks(settings, trajectory, inflection)]
+    beside = [(name, to_measure(chunk)) for name, chunk in sensitivity.chunks(settings, trajectory, again)]
     work = [*frozen, *(chunk for _, chunk in beside)]
     run_chunks(measure.measure, work, store, text="measuring", progress=progress, workers=workers)
     measurements = assemble([store.load(chunk.key) for chunk in frozen])
@@ -124,7 +130,8 @@ def _measure(
     return describe(measurements), neighbours
 
 
-def _chunk(chunk: measure.CheckpointChunk) -> Chunk:
+def to_measure(chunk: measure.CheckpointChunk) -> Chunk:
+    """The chunk under its content key."""
     key = content_key(
         "measure",
         asdict(chunk.settings),
