@@ -33,7 +33,7 @@ def hessian_vector_product(loss: Loss, params: Params, batch: Batch, vector: Par
     return dict(zip(params, image, strict=True))
 
 
-def dense_hessian(loss: Loss, params: Params, batch: Batch, chunk: int = 64) -> Tensor:
+def dense_hessian(loss: Loss, params: Params, batch: Batch, chunk: int = 8) -> Tensor:
     """The Hessian of the mean loss at every position of the leading axis, shape ``(positions, d, d)``.
 
     For models of at most a few hundred weights. Loss per weight².

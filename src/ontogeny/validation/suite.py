@@ -30,6 +30,9 @@ LARGE = 10_000
 LARGE_STEPS, LARGE_CHAINS = 1000, 4
 """What a problem of 10,000 weights and more is given: steps a chain, chains."""
 
+LARGEST_EVERYWHERE = 10_000
+"""Weights of a problem up to which it is in every column; larger ones, minutes each, are in the first."""
+
 EXAMPLES, BATCH = 960, 96
 """Data sets of the minibatch part, and a tenth of them."""
 
@@ -128,7 +131,8 @@ def jobs(quick: bool, seed: int = 0) -> list[Job]:
     out = []
     for setting in FULL:
         for one in problems():
-            if not setting.minibatch or (one.data_version is not None and one.dim <= MOST_WITH_DATA):
+            with_batches = one.data_version is not None and one.dim <= MOST_WITH_DATA
+            if with_batches if setting.minibatch else setting == FULL[0] or one.dim <= LARGEST_EVERYWHERE:
                 out.append(Job(one.name, setting, False, seed))
         for other in reference_problems():
             if (setting.n_beta, setting.localization) in other.values and not setting.minibatch:
