@@ -77,6 +77,44 @@ def test_a_single_seed_has_a_mean_without_an_interval(planted):
     assert np.isfinite(cell.mean_rho) and np.isnan(cell.se) and np.isnan(cell.low) and cell.seeds == 1
 
 
+def test_the_loss_is_taken_out_too_where_it_is_given():
+    rng = np.random.default_rng(1)
+    level = rng.normal(size=(10, 80))  # what moves both with the loss, beside time
+    loss = array(-0.02 * np.arange(80) - 0.3 * level)
+    llc, through = (array(0.02 * np.arange(80) + 0.3 * level + 0.2 * rng.normal(size=(10, 80))) for _ in range(2))
+    beyond = array(llc.values + 0.05 * rng.normal(size=(10, 80)))
+    result = associations(llc, {"through": through, "beyond": beyond, "loss": loss}, loss)
+    assert result["kind"].values.tolist() == ["raw", "without_log_step", "without_log_step_and_loss"]
+    time, both = (result.mean_rho.sel(kind=k) for k in ("without_log_step", "without_log_step_and_loss"))
+    assert float(time.sel(indicator="through")) > 0.5
+    # five standard errors of a zero correlation, and what regression of ranks leaves of a curved relation
+    assert abs(float(both.sel(indicator="through"))) < 5 / np.sqrt(10 * 80) + 0.05
+    assert float(both.sel(indicator="beyond")) > 0.8
+    assert result.rho.sel(kind="without_log_step_and_loss", indicator=["loss", "log_step"]).isnull().all()
+    without = associations(llc, {"through": through, "beyond": beyond, "loss": loss})
+    xr.testing.assert_identical(without["rho"], result["rho"].isel(kind=slice(0, 2)))
+    assert "points_with_loss" not in without
+
+
+def test_both_partialled_out_is_the_formula_of_second_order(planted):
+    llc, indicators = planted
+    loss = array(np.random.default_rng(2).normal(size=(8, 80)) - 0.3 * llc.values)
+    rho = associations(llc, indicators, loss).rho.sel(kind="without_log_step_and_loss", indicator="trend_only", seed=2)
+    x, y, z = (a.values[2] for a in (llc, indicators["trend_only"], loss))
+    r = spearmanr(np.stack([x, y, STEP, z], axis=1)).statistic
+    inverse = np.linalg.inv(r)  # partial correlation given all the others
+    assert float(rho) == pytest.approx(-inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1]))
+
+
+def test_checkpoints_without_a_loss_are_left_out_and_counted(planted):
+    llc, indicators = planted
+    loss = (-llc).where(np.arange(80) >= 10)
+    result = associations(llc, indicators, loss)
+    assert (result.points_with_loss == 70).all() and (result.points == 80).all()
+    few = associations(llc, indicators, loss.where(np.arange(80) >= 75))
+    assert few.rho.sel(kind="without_log_step_and_loss").isnull().all()
+
+
 def test_errors_name_the_argument(planted):
     llc, _ = planted
     with pytest.raises(OntogenyError, match="indicators must name at least one variable"):
@@ -85,6 +123,8 @@ def test_errors_name_the_argument(planted):
         associations(llc, {"log_step": llc})
     with pytest.raises(OntogenyError, match="indicator 'loss' must hold the same seeds as llc"):
         associations(llc, {"loss": llc.isel(seed=[0])})
+    with pytest.raises(OntogenyError, match="indicator 'loss' must hold the same seeds as llc"):
+        associations(llc, {"twice": 2 * llc}, llc.isel(seed=[0]))
     with pytest.raises(OntogenyError, match="indicator 'loss' must be measured at the same steps as llc"):
         associations(llc, {"loss": llc.isel(checkpoint=slice(2, None))})
     with pytest.raises(OntogenyError, match="loss must have the dims"):

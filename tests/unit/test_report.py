@@ -12,6 +12,7 @@ import xarray as xr
 import synthetic
 from ontogeny.core.errors import OntogenyError
 from ontogeny.estimators.status import usable
+from ontogeny.report.health import describe_health
 from ontogeny.report.page import Section, Table, render, show, write_report
 from ontogeny.report.superposition import sections, summarise, text
 from ontogeny.report.superposition.sensitivity import ROWS
@@ -154,12 +155,12 @@ def test_the_file_is_replaced_whole(tmp_path):
 def test_the_summary_is_strict_json_and_the_same_report_comes_of_it_read_back(summary):
     again = json.loads(json.dumps(summary, allow_nan=False))
     assert text.conclusions(again) == text.conclusions(summary)
-    assert text.health(again) == text.health(summary)
+    assert describe_health(again) == describe_health(summary)
 
 
 def test_health_counts_every_estimate_and_explains_every_word(small_study, summary):
     measurements = small_study[0]
-    said = text.health(summary)
+    said = describe_health(summary)
     assert sum(summary["health"]["status"].values()) == measurements["llc"].size
     for word in np.unique(measurements["status"].values):
         assert f"status: {str(word).replace('_', ' ')}" in said

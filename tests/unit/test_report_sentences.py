@@ -9,6 +9,8 @@ import xarray as xr
 
 import synthetic
 from ontogeny.estimators.status import usable
+from ontogeny.report import words
+from ontogeny.report.health import HEALTH, describe_health
 from ontogeny.report.superposition import summarise, text
 from ontogeny.report.superposition.levels import llc_across_jump, windows
 from ontogeny.report.superposition.verdicts import verdicts
@@ -22,7 +24,7 @@ def summary(small_study):
     return summarise(measurements, **{k: v for k, v in said.items() if k != "association"})
 
 
-@pytest.mark.parametrize("template", [text.ABSTRACT, *text.CONCLUSIONS, *text.HEALTH.values()])
+@pytest.mark.parametrize("template", [text.ABSTRACT, *text.CONCLUSIONS, *HEALTH.values()])
 def test_no_number_in_a_sentence_is_typed(template):
     bare = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", template, flags=re.S)
     assert not re.findall(r"\d[\d,.]*", bare)
@@ -195,27 +197,27 @@ def test_the_relative_error_is_that_of_the_usable_estimates(small_study, summary
     assert summary["health"]["usable"]["estimates"] == good.sum() < measurements["llc"].size
     assert summary["health"]["relative_se"]["median"] == pytest.approx(np.median(relative))
     assert summary["health"]["relative_se"]["quantile_95"] == pytest.approx(np.quantile(relative, 0.95))
-    assert "at worst" not in text.health(summary)["errors"]
+    assert "at worst" not in describe_health(summary)["errors"]
 
 
 def test_the_conclusions_end_with_what_they_do_not_show(summary):
     last = text.conclusions(summary)[-1]
     below = summary["health"]["regime"]["below_baseline"]
-    for words in (
+    for said in (
         "Limits: everything said about jumps rests on",
         "all checkpoints and seeds share the sampler's minibatches",
         "(nβ = 100, γ = 1)",
         f"at {below} of {summary['health']['estimates']} checkpoints",
         "this data set of 4,096 examples",
     ):
-        assert words in last
+        assert said in last
     assert ('"stuck" means stuck at the end of training, step 1,500' in last) == bool(
         summary["classes"]["stuck"]["count"]
     )
 
 
 def test_numbers_are_readable():
-    assert [text.number(v) for v in (1000.0, 99.96, 640.5, 12345.6, 0.0, -1e-5, 24.96)] == [
+    assert [words.number(v) for v in (1000.0, 99.96, 640.5, 12345.6, 0.0, -1e-5, 24.96)] == [
         "1000",
         "100",
         "640",
@@ -224,23 +226,23 @@ def test_numbers_are_readable():
         "−1e-05",
         "25",
     ]
-    assert [text.percent(v) for v in (0.0025, 0.0, 1.0, 0.9975, 0.914)] == [
+    assert [words.percent(v) for v in (0.0025, 0.0, 1.0, 0.9975, 0.914)] == [
         "under 1 %",
         "0 %",
         "100 %",
         "over 99 %",
         "91 %",
     ]
-    assert text.percent(0.0001, 1) == "under 0.1 %"
-    assert [text.pvalue(p, 9999) for p in (1.0, 0.9999, 0.998, 0.0312, 1e-4)] == [
+    assert words.percent(0.0001, 1) == "under 0.1 %"
+    assert [words.pvalue(p, 9999) for p in (1.0, 0.9999, 0.998, 0.0312, 1e-4)] == [
         "p = 1",
         "p > 0.999",
         "p = 0.998",
         "p = 0.031",
         "p ≤ 0.0001",
     ]
-    assert text.pvalue(0.0002, 9999, 2) == "p ≤ 0.0002" and text.pvalue(None, 9999) == "p undefined"
-    assert text.interval({"mean": -1.5, "interval": [None, None]}) == "−1.50"
+    assert words.pvalue(0.0002, 9999, 2) == "p ≤ 0.0002" and words.pvalue(None, 9999) == "p undefined"
+    assert words.interval({"mean": -1.5, "interval": [None, None]}) == "−1.50"
 
 
 def test_settings_have_human_names(small_study):
@@ -298,8 +300,8 @@ def test_one_seed_is_spoken_of_in_the_singular(summary):
         changed["classes"][kind]["count"] = changed["fits"]["accepted_by_class"][kind] = n
     changed["jump"]["seeds"] = 1
     kinds, jump = text.conclusions(changed)[:2]
-    for words in ("shows a plateau", "2 rise early", "1 stays stuck", "1 falls back from a rank that it had held"):
-        assert words in kinds
+    for said in ("shows a plateau", "2 rise early", "1 stays stuck", "1 falls back from a rank that it had held"):
+        assert said in kinds
     assert "2 that rise early" in jump and "1 that falls back" in jump and "that one enters what follows" in jump
 
 

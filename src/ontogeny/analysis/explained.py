@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ontogeny.analysis.checks import Array, Series, series, variable
-from ontogeny.analysis.intervals import LEVEL, bootstrap_t_interval
+from ontogeny.analysis.intervals import LEVEL, MeanInterval, bootstrap_t_interval, t_interval
 from ontogeny.core.errors import OntogenyError
 
 TRENDS = ("log_step", "loss", "both")
@@ -45,8 +45,9 @@ def explained_by_trend(llc: xr.DataArray, loss: xr.DataArray, *, se: xr.DataArra
 
     Returns a Dataset with dims `trend` (log_step, loss, both), `seed`: `r2`, `r2_across`; `points` (seed). By trend
     `mean`, `low`, `high`, `seeds` of r2 over the seeds with a finite one (bootstrap-t, 95 %), and `across_mean`,
-    `across_low`, `across_high`, `across_seeds` of r2_across; these intervals are approximate, since any two seeds are
-    predicted from nearly the same others.
+    `across_low`, `across_high`, `across_seeds` of r2_across, pooled: each seed counts by what there is to explain in
+    it, TSS/(n − 1) − s², since a seed that hardly varies has a share of any size (Student's t for a ratio of means).
+    These intervals are approximate, since any two seeds are predicted from nearly the same others.
 
     Raises:
         OntogenyError: for wrong dims, other seeds or steps in loss or se, or a negative se.
@@ -66,7 +67,7 @@ def explained_by_trend(llc: xr.DataArray, loss: xr.DataArray, *, se: xr.DataArra
             "r2_across": variable(dims, across, f"share of {of} predicted from the other seeds"),
             "points": variable(("seed",), [len(cell.x) for cell in cells], "checkpoints that entered", "checkpoints"),
             **_over_seeds(within, ""),
-            **_over_seeds(across, "across_"),
+            **_over_seeds(across, "across_", np.array([cell.total - cell.noise for cell in cells])),
         },
         coords={"trend": list(TRENDS), "seed": np.array([one.seed for one in rows])},
         attrs={"level": LEVEL, "interval": "bootstrap-t over seeds", "knots": KNOTS, "se_given": se is not None},
@@ -146,8 +147,8 @@ def _designs(regressors: dict[str, Array], knots: dict[str, Array]) -> list[Arra
     return [np.hstack([one, step]), np.hstack([one, loss]), np.hstack([one, step, loss])]
 
 
-def _over_seeds(values: Array, prefix: str) -> dict[str, xr.Variable]:
-    means = [bootstrap_t_interval(row) for row in values]
+def _over_seeds(values: Array, prefix: str, weights: Array | None = None) -> dict[str, xr.Variable]:
+    means = [bootstrap_t_interval(row) if weights is None else _pooled(row, weights) for row in values]
     what = "share explained within a seed" if not prefix else "share predicted from the other seeds"
     return {
         f"{prefix}mean": variable(("trend",), [m.mean for m in means], f"mean {what}"),
@@ -155,6 +156,16 @@ def _over_seeds(values: Array, prefix: str) -> dict[str, xr.Variable]:
         f"{prefix}high": variable(("trend",), [m.high for m in means], "upper end of its interval"),
         f"{prefix}seeds": variable(("trend",), [m.n for m in means], "seeds with a finite share", "seeds"),
     }
+
+
+def _pooled(values: Array, weights: Array) -> MeanInterval:
+    """Σwr/Σw over seeds, with the interval of a ratio of two means: Student's t on r̄ + w(r − r̄)/w̄."""
+    known = np.isfinite(values) & np.isfinite(weights)
+    r, w = values[known], weights[known]
+    if not len(r):
+        return t_interval([])
+    pooled = float((w * r).sum() / w.sum())
+    return t_interval(pooled + w * (r - pooled) / w.mean())
 
 
 def _alike(array: xr.DataArray, name: str, like: list[Series]) -> list[Series]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ontogeny.studies.sparsity_sweep import settings as sweep_settings
+from ontogeny.studies.sparsity_sweep import study as sparsity_sweep
 from ontogeny.studies.superposition import study as superposition
 from ontogeny.studies.superposition.settings import DEFAULT_SEEDS, DESCRIPTIONS
 
@@ -39,5 +41,12 @@ STUDIES = {
         run=superposition.run,
         report=superposition.report,
         seeds=DEFAULT_SEEDS,
-    )
+    ),
+    "sparsity-sweep": Study(
+        question="Does the LLC move where circuits form, or wherever training goes on?",
+        presets={"quick": Preset(sweep_settings.DESCRIPTIONS["quick"], 8.0)},
+        run=sparsity_sweep.run,
+        report=sparsity_sweep.report,
+        seeds=DEFAULT_SEEDS,
+    ),
 }

@@ -13,10 +13,11 @@ import xarray as xr
 
 from ontogeny.analysis import start_of_representation
 from ontogeny.plots import geometry, llc, theme, trajectories
+from ontogeny.report.health import describe_health
 from ontogeny.report.page import Section, write_report
 from ontogeny.report.superposition import levels, sensitivity, statistics, text
 from ontogeny.report.superposition.rules import rules
-from ontogeny.report.superposition.text import number
+from ontogeny.report.words import number
 
 GRID_SEEDS = 20
 FAINT_BELOW = 0.3
@@ -64,7 +65,7 @@ def write_superposition_report(
         abstract=text.abstract(summary),
         conclusions=text.conclusions(summary),
         settings=text.settings(measurements.attrs),
-        health=text.health(summary),
+        health=describe_health(summary),
         sections=exhibits,
         footer="Every number of the conclusions is in summary.json, every measurement in results.zarr.",
     )

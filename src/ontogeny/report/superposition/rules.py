@@ -6,7 +6,7 @@ import xarray as xr
 
 from ontogeny.plots import theme
 from ontogeny.report.page import Section, Table
-from ontogeny.report.superposition.text import number, percent
+from ontogeny.report.words import number, percent
 
 
 def rules(fits: xr.Dataset, kinds: xr.Dataset, transient: str) -> list[Section]:

@@ -15,7 +15,7 @@ from ontogeny.estimators.status import usable
 from ontogeny.plots import sensitivity as plots
 from ontogeny.report.page import Section, Table
 from ontogeny.report.superposition.levels import FAR, llc_across_jump
-from ontogeny.report.superposition.text import interval, listed, number
+from ontogeny.report.words import interval, listed, number
 
 FROZEN = "frozen"
 ROWS = {

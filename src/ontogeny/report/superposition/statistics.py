@@ -8,7 +8,7 @@ import xarray as xr
 
 from ontogeny.plots import comparisons, theme
 from ontogeny.report.page import Section, Table
-from ontogeny.report.superposition.text import number, pvalue
+from ontogeny.report.words import number, pvalue
 
 
 def cut_points(tests: xr.Dataset) -> list[Section]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Any
 
@@ -12,16 +11,14 @@ import xarray as xr
 
 from ontogeny.analysis.cut_points import JUDGED_BY
 from ontogeny.analysis.intervals import LEVEL
-from ontogeny.estimators.status import usable
+from ontogeny.report.health import count_health
 from ontogeny.report.superposition.levels import llc_across_jump
 from ontogeny.report.superposition.sensitivity import calibration
 from ontogeny.report.superposition.sensitivity import sensitivity as at_neighbours
 from ontogeny.report.superposition.verdicts import verdicts
+from ontogeny.report.words import plain, spread_of
 
 TEXTBOOK = "plateau_then_jump"
-QUANTILE = 0.95
-OK_WANTED = 0.9
-"""Share of estimates with status ok below which the conclusions ask to read each with its status."""
 CELL = (
     "mean_difference",
     "se",
@@ -65,7 +62,7 @@ def summarise(
             "class_interval_level": float(fractions.attrs["level"]),
             "interval_level": LEVEL,
             "fits": _fits(fits, kinds),
-            "plateau_rank": _spread(kinds["plateau_rank"].values),
+            "plateau_rank": spread_of(kinds["plateau_rank"].values),
             "jump": _jump(fits, kinds, tests, before_plateau),
             "emergence": _emergence(emergence, relation, fits, tests["seed"].values),
             "llc_across_jump": llc_across_jump(measurements, tests["inflection"]),
@@ -79,26 +76,13 @@ def summarise(
             },
             "checkpoints_lost_in_test": int(tests["lost_checkpoints"].sum()),
             "final": _final(measurements),
-            "health": _health(measurements),
+            "health": count_health(measurements),
             "calibration": calibration(measurements),
             "sensitivity": at_neighbours(sensitivity, tests["inflection"]),
         }
     )
     summary["verdicts"] = verdicts(summary["tests"], summary["test_settings"]["alpha_each"])
     return summary
-
-
-def plain(value: Any) -> Any:
-    """Make numpy scalars plain and every number that is not finite None, so that `value` is strict JSON."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _classes(fractions: xr.Dataset) -> dict[str, Any]:
@@ -132,13 +116,13 @@ def _jump(
     earlier = np.empty(0) if before_plateau is None else before_plateau.sel(seed=tests["seed"]).values
     return {
         "seeds": int(tests.sizes["seed"]),
-        "step": _spread(tests["inflection"].values),
-        "rank_before": _spread(jumping["lo"].values),
-        "rank_after": _spread(jumping["hi"].values),
-        "width": _spread(jumping["width"].values),
+        "step": spread_of(tests["inflection"].values),
+        "rank_before": spread_of(jumping["lo"].values),
+        "rank_after": spread_of(jumping["hi"].values),
+        "width": spread_of(jumping["width"].values),
         "jump_level": level,
         "reached_before": int((earlier >= level).sum()),
-        "rank_reached_before": _spread(earlier[earlier >= level]),
+        "rank_reached_before": spread_of(earlier[earlier >= level]),
     }
 
 
@@ -152,15 +136,15 @@ def _emergence(
     known = np.isfinite(lag)
     since, half = lag[known], half[known]
     return {
-        "step": _spread(emergence["emergence"].sel(seed=jumping).values),
-        "step_all_seeds": _spread(emergence["emergence"].values),
-        "lag": _spread(lag),
+        "step": spread_of(emergence["emergence"].sel(seed=jumping).values),
+        "step_all_seeds": spread_of(emergence["emergence"].values),
+        "lag": spread_of(lag),
         "features": int(known.sum()),
         "features_before_jump": int((since > half).sum()),
         "features_at_jump": int((np.abs(since) <= half).sum()),
         "features_after_jump": int((since < -half).sum()),
         "jump_half_width": float(np.median(margin / width)) if margin.size else None,
-        "features_gained_across_jump": _spread(relation["count_change"].sel(seed=jumping).values),
+        "features_gained_across_jump": spread_of(relation["count_change"].sel(seed=jumping).values),
     }
 
 
@@ -180,64 +164,6 @@ def _final(measurements: xr.Dataset) -> dict[str, Any]:
     counts = Counter(int(k) for k in last["features_represented"].values)
     return {
         "features_represented": {str(k): counts[k] for k in sorted(counts)},
-        "effective_rank": _spread(last["effective_rank"].values),
-        "llc": _spread(last["llc"].values),
+        "effective_rank": spread_of(last["effective_rank"].values),
+        "llc": spread_of(last["llc"].values),
     }
-
-
-def _health(measurements: xr.Dataset) -> dict[str, Any]:
-    llc, se = (measurements[k].values.astype(float) for k in ("llc", "llc_se"))
-    good = usable(measurements).values
-    known = good & np.isfinite(se) & (llc != 0)
-    relative = se[known] / np.abs(llc[known])
-    words = Counter(str(w) for w in measurements["status"].values.ravel())
-    regimes = Counter(str(w) for w in measurements["regime"].values.ravel())
-    return {
-        "estimates": int(llc.size),
-        "without_value": int((~np.isfinite(llc)).sum()),
-        "share_ok": _share(words, "ok"),
-        "ok_wanted": OK_WANTED,
-        "share_prior": _share(regimes, "prior_dominated"),
-        "share_below": _share(regimes, "below_baseline"),
-        "status": dict(sorted(words.items(), key=lambda item: (item[0] != "ok", -item[1]))),
-        "regime": dict(sorted(regimes.items(), key=lambda item: -item[1])),
-        "status_share": {word: _share(words, word) for word in words},
-        "regime_share": {word: _share(regimes, word) for word in regimes},
-        "chains_lost": int(measurements["chains_lost"].sum()),
-        "worst_r_hat": _extreme(measurements["r_hat"].values, np.max),
-        "smallest_ess": _extreme(measurements["ess"].values, np.min),
-        "localisation_ratio": _spread(measurements["localisation_ratio"].values),
-        "usable": {
-            "estimates": int(good.sum()),
-            "ok": int((good & (measurements["status"].values.astype(str) == "ok")).sum()),
-        },
-        "relative_se": {
-            "n": int(relative.size),
-            "median": float(np.median(relative)) if relative.size else None,
-            "quantile_95": float(np.quantile(relative, QUANTILE)) if relative.size else None,
-            "quantile_level": QUANTILE,
-        },
-    }
-
-
-def _share(words: Counter[str], word: str) -> float:
-    return words[word] / max(1, words.total())
-
-
-def _spread(values: npt.ArrayLike) -> dict[str, Any]:
-    """Count, median, mean and range of the finite values; all but the count None where there are none."""
-    array = np.asarray(values, dtype=float).ravel()
-    finite = array[np.isfinite(array)]
-    if not finite.size:
-        return {"n": 0, "median": None, "mean": None, "range": None}
-    return {
-        "n": int(finite.size),
-        "median": float(np.median(finite)),
-        "mean": float(finite.mean()),
-        "range": [float(finite.min()), float(finite.max())],
-    }
-
-
-def _extreme(values: npt.NDArray[Any], which: Any) -> float | None:
-    finite = values[np.isfinite(values.astype(float))]
-    return float(which(finite)) if finite.size else None

@@ -1,0 +1,231 @@
+"""From the sweep's measurements to statements: every analysis, for every sparsity, at every setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ontogeny.analysis.aligned import event_aligned, paired_rise
+from ontogeny.analysis.association import associations
+from ontogeny.analysis.change_points import change_points
+from ontogeny.analysis.combination import combined_detection
+from ontogeny.analysis.detection import detection
+from ontogeny.analysis.drift import compare_drifts, drift
+from ontogeny.analysis.emergence import feature_emergence
+from ontogeny.analysis.events import find_events
+from ontogeny.analysis.explained import explained_by_trend
+from ontogeny.analysis.factors import factor_analysis
+from ontogeny.analysis.intervals import t_interval
+from ontogeny.analysis.proportions import class_fractions
+from ontogeny.analysis.sigmoid import start_of_representation
+from ontogeny.analysis.trajectories import CLASSES, classify_trajectories
+from ontogeny.analysis.variance import variance_components
+from ontogeny.estimators.status import usable
+from ontogeny.metrics.geometry import closest_polygon
+from ontogeny.report.sparsity_sweep.found import Found
+from ontogeny.studies.sparsity_sweep.settings import CANONICAL, FROZEN, QUIET
+from ontogeny.studies.superposition.statements import fit_jumps
+
+RUNS_A_SPARSITY = 1_000_000
+"""Where sparsities are pooled, a run's number is this times the sparsity's place, and the seed."""
+EVENT_KINDS = ("emergence", "count_change", "polygon_change", "rank_jump")
+OFFSETS = np.linspace(-1500.0, 1500.0, 31)
+"""Steps around an event that averages show; checkpoints lie 300 steps apart."""
+RISE_WINDOW = 60.0
+"""Steps before and after an event between which the LLC is said to rise; features emerge from step 70 on."""
+COMBINED = ("llc", "effective_rank", "mean_feature_norm")
+
+
+def indicators(measurements: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Every indicator as one number a checkpoint; λ̂ only where it is a statement about a minimum."""
+    norms, cosines = measurements["feature_norm"], abs(measurements["cosine_similarity"])
+    features = norms.sizes["feature"]
+    pairs = (cosines.sum(("feature", "other_feature")) - features) / (features * (features - 1))
+    return {
+        "llc": measurements["llc"].where(usable(measurements)),
+        "loss": measurements["loss"],
+        "effective_rank": measurements["effective_rank"],
+        "mean_feature_norm": norms.mean("feature").assign_attrs(
+            long_name="mean length of the feature vectors", units="weight"
+        ),
+        "mean_cosine": pairs.assign_attrs(
+            long_name="mean absolute cosine similarity of two feature vectors", units="1"
+        ),
+        "weight_norm": measurements["weight_norm"],
+        "gradient_norm": measurements["gradient_norm"],
+        "hessian_trace": measurements["hessian_trace"],
+    }
+
+
+def find(measurements: xr.Dataset, neighbours: xr.Dataset, trajectory: xr.Dataset) -> Found:
+    """Carry out the analysis; what happens when is told from the weights of the dense trajectories alone."""
+    shown = indicators(measurements)
+    llc, llc_se = shown["llc"], measurements["llc_se"]
+    others = {name: value for name, value in shown.items() if name != "llc"}
+    settings = [str(name) for name in neighbours["setting"].values]
+    at = {name: neighbours.sel(setting=name, drop=True) for name in settings}
+    usable_at = {name: one["llc"].where(usable(one)) for name, one in at.items()}
+    drifts = {name: _each(lambda x: drift(x), value) for name, value in others.items()}
+    by_setting = {name: _each(drift, usable_at[name], at[name]["llc_se"]) for name in settings}
+    as_they_come = {name: _each(drift, at[name]["llc"], at[name]["llc_se"]) for name in settings}
+    events = xr.concat([_events(trajectory, s) for s in _sparsities(trajectory)], "event", combine_attrs="override")
+    return Found(
+        drifts={"llc": by_setting[FROZEN], **drifts},
+        drifts_by_setting=_by("setting", by_setting),
+        drift_ratios=_by("setting", {name: _ratio(one) for name, one in by_setting.items()}),
+        drifts_of_all=_by("setting", as_they_come),
+        drift_ratios_of_all=_by("setting", {name: _ratio(one) for name, one in as_they_come.items()}),
+        components=_by("of", {of: variance_components(llc, llc_se, of=of) for of in ("values", "increments")}),
+        explained=_each(lambda x, y, se: explained_by_trend(x, y, se=se), llc, shown["loss"], llc_se),
+        factors=factor_analysis(shown),
+        classes=_each(_classes, trajectory["effective_rank"], trajectory["feature_norm"]),
+        rises=_rises(usable_at, at, trajectory.sel(sparsity=CANONICAL)),
+        rises_of_all=_rises({name: one["llc"] for name, one in at.items()}, at, trajectory.sel(sparsity=CANONICAL)),
+        associations=_each(
+            lambda x, *values: associations(
+                x, dict(zip(others, values, strict=True)), loss=values[list(others).index("loss")]
+            ),
+            llc,
+            *others.values(),
+        ),
+        quiet=QUIET,
+        canonical=CANONICAL,
+        **_against_events(shown, _to_search(measurements, shown), events),
+    )
+
+
+def _sparsities(table: xr.Dataset | xr.DataArray) -> list[float]:
+    return [float(value) for value in table["sparsity"].values]
+
+
+def _each(function: Callable[..., xr.Dataset], *arrays: xr.DataArray) -> xr.Dataset:
+    """``function`` at every sparsity, side by side."""
+    every = _sparsities(arrays[0])
+    parts = [function(*(array.sel(sparsity=sparsity, drop=True) for array in arrays)) for sparsity in every]
+    return xr.concat(parts, xr.Variable("sparsity", every), combine_attrs="override")
+
+
+def _by(dim: str, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    names = xr.Variable(dim, np.array(list(parts), dtype=object))
+    return xr.concat(list(parts.values()), names, combine_attrs="override")
+
+
+def _ratio(drifts: xr.Dataset) -> xr.Dataset:
+    groups = {sparsity: drifts.sel(sparsity=sparsity, drop=True) for sparsity in _sparsities(drifts)}
+    return compare_drifts(groups, CANONICAL).sel(group=QUIET, drop=True)
+
+
+def _classes(effective_rank: xr.DataArray, feature_norm: xr.DataArray) -> xr.Dataset:
+    kinds = classify_trajectories(effective_rank, start=start_of_representation(feature_norm))
+    return class_fractions(kinds["kind"], CLASSES)
+
+
+def _events(trajectory: xr.Dataset, sparsity: float) -> xr.Dataset:
+    one = trajectory.sel(sparsity=sparsity, drop=True)
+    polygon = closest_polygon(one["weight"])
+    table = find_events(
+        one["feature_norm"],
+        one["effective_rank"],
+        polygon["polygon"].assign_coords(step=one["step"]),
+        polygon["polygon_distance"].assign_coords(step=one["step"]),
+    )
+    return table.assign(sparsity=("event", np.full(table.sizes["event"], sparsity)))
+
+
+def _rises(llc_at: Mapping[str, xr.DataArray], at: Mapping[str, xr.Dataset], trajectory: xr.Dataset) -> xr.Dataset:
+    """The LLC's rise at the rank jump less that at the median feature's emergence, at every setting."""
+    fits = fit_jumps(trajectory)
+    jump = fits["inflection"].where(fits["accepted"])
+    emergence = feature_emergence(trajectory["feature_norm"])["emergence"].median("feature")
+    rises = {
+        name: paired_rise(
+            llc.sel(sparsity=CANONICAL, drop=True),
+            jump,
+            emergence,
+            window=RISE_WINDOW,
+            se=at[name]["llc_se"].sel(sparsity=CANONICAL, drop=True),
+        )
+        for name, llc in llc_at.items()
+    }
+    return _by("setting", rises).assign_attrs(against="the median emergence of the features")
+
+
+def _to_search(
+    measurements: xr.Dataset, shown: Mapping[str, xr.DataArray]
+) -> dict[str, tuple[xr.DataArray, xr.DataArray | None]]:
+    """(indicator, its standard error) in which changes are sought; norms and cosines with a column each."""
+    cosines = measurements["cosine_similarity"]
+    features = cosines.sizes["feature"]
+    pair = [(i, j) for i in range(features) for j in range(i)]
+    index = [xr.DataArray([p[k] for p in pair], dims="pair") for k in (0, 1)]
+    out: dict[str, tuple[xr.DataArray, xr.DataArray | None]] = {name: (value, None) for name, value in shown.items()}
+    out["llc"] = (shown["llc"], measurements["llc_se"])
+    out["feature_norm"] = (measurements["feature_norm"], None)
+    out["cosine_similarity"] = (cosines.isel(feature=index[0], other_feature=index[1]), None)
+    return out
+
+
+def _against_events(
+    shown: Mapping[str, xr.DataArray],
+    searched: Mapping[str, tuple[xr.DataArray, xr.DataArray | None]],
+    events: xr.Dataset,
+) -> dict[str, Any]:
+    """How the changes of each indicator stand to the events; all sparsities' seeds as separate runs."""
+    place = {sparsity: number for number, sparsity in enumerate(_sparsities(shown["llc"]))}
+
+    def pooled(array: xr.DataArray) -> xr.DataArray:
+        parts = [
+            array.sel(sparsity=sparsity, drop=True).assign_coords(seed=array["seed"] + RUNS_A_SPARSITY * number)
+            for sparsity, number in place.items()
+        ]
+        return xr.concat(parts, "seed")
+
+    numbers = [place[float(sparsity)] for sparsity in events["sparsity"].values]
+    happened = events.assign(seed=events["seed"] + RUNS_A_SPARSITY * xr.DataArray(numbers, dims="event"))
+    changes, found, alarms = {}, {}, {}
+    for name, (array, se) in searched.items():
+        series = pooled(array)
+        table = change_points(series, None if se is None else pooled(se))
+        grid = series if set(series.dims) == {"seed", "checkpoint"} else pooled(shown["loss"])
+        found[name] = detection(table, happened, grid, kinds=EVENT_KINDS)
+        alarms[name] = _by_sparsity(found[name]["false_alarms_by_seed"], place)
+        run = table["seed"].values
+        changes[name] = table.assign(
+            seed=("event", run % RUNS_A_SPARSITY),
+            sparsity=("event", np.array(list(place))[run // RUNS_A_SPARSITY]),
+        )
+    aligned = {
+        name: _by(
+            "kind",
+            {
+                kind: event_aligned(pooled(value), happened, OFFSETS, kind=kind).drop_dims("seed")
+                for kind in EVENT_KINDS
+            },
+        )
+        for name, value in shown.items()
+    }
+    combination = combined_detection({name: pooled(shown[name]) for name in COMBINED}, happened, kind="rank_jump")
+    return {
+        "events": events,
+        "changes": changes,
+        "detections": _by("indicator", found),
+        "unexplained": _by("indicator", alarms),
+        "aligned": _by("indicator", aligned),
+        "combination": combination,
+    }
+
+
+def _by_sparsity(alarms: xr.DataArray, place: Mapping[float, int]) -> xr.Dataset:
+    means = [t_interval(alarms.values[alarms["seed"].values // RUNS_A_SPARSITY == number]) for number in place.values()]
+    return xr.Dataset(
+        {
+            "mean": ("sparsity", [one.mean for one in means]),
+            "low": ("sparsity", [max(one.low, 0.0) for one in means]),
+            "high": ("sparsity", [one.high for one in means]),
+            "seeds": ("sparsity", [one.n for one in means]),
+        },
+        coords={"sparsity": list(place)},
+    )
