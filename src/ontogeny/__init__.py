@@ -8,6 +8,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.version import __version__
 
 if TYPE_CHECKING:
+    from ontogeny import analysis
     from ontogeny.estimators.description import describe_estimate
     from ontogeny.estimators.llc import llc_from_draws
     from ontogeny.estimators.reweight import reweighted
@@ -32,13 +33,16 @@ _HOME = {
     "describe_estimate": "ontogeny.estimators.description",  # one estimate in plain sentences
     "plot_estimate": "ontogeny.plots.estimate",  # one estimate as a figure
     "controls": "ontogeny.sampling",  # a module: estimates whose answer is known
+    "analysis": "ontogeny",  # a module: measurements over checkpoints and seeds -> statements
 }
+_MODULES = ("controls", "analysis")
 
 __all__ = [
     "Calibration",
     "OntogenyError",
     "Potential",
     "__version__",
+    "analysis",
     "calibrate",
     "controls",
     "describe_estimate",
@@ -58,7 +62,7 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         home = _HOME[name]
-        return import_module(f"{home}.{name}") if name == "controls" else getattr(import_module(home), name)
+        return import_module(f"{home}.{name}") if name in _MODULES else getattr(import_module(home), name)
     raise AttributeError(f"module 'ontogeny' has no attribute {name!r}")
 
 

@@ -118,6 +118,11 @@ def test_a_loss_is_looked_at_in_logarithms():
     assert table["size"].values == pytest.approx([np.log(0.5)], abs=0.02) and table["size"].attrs["units"] == "log"
 
 
+def test_scatter_beyond_the_errors_is_no_change():
+    values = np.random.default_rng(9).normal(size=(80, POINTS))
+    assert change_points(array(values), se=array(np.full_like(values, 0.2))).sizes["event"] / 80 < 0.1
+
+
 def test_order_of_seeds_and_scale_do_not_matter():
     values, _ = jumps(np.random.default_rng(8), 12)
     plain, turned = change_points(array(values)), change_points(array(values).isel(seed=slice(None, None, -1)))
@@ -142,5 +147,7 @@ def test_errors_name_the_argument():
         change_points(one, transform="sqrt")
     with pytest.raises(OntogenyError, match="indicator must be positive for transform='log'"):
         change_points(one - 1, transform="log")
+    with pytest.raises(OntogenyError, match="se must be positive; got 0 or less"):
+        change_points(one, se=0 * one)
     with pytest.raises(OntogenyError, match="se must have the dims and sizes of indicator"):
         change_points(one, se=one.isel(seed=[0]))

@@ -61,8 +61,9 @@ def combined_detection(
     `f1` = 2TP/(2TP + FP + FN) and `average_precision` (mean precision at the events in the order of probability, 0 for
     events never reached; needs no threshold), each with `_low`, `_high`: `interval_of_proportion` with the jackknife's
     variance over seeds (measured at 5, 10 and 20 seeds they cover 91-98 %, and up to 100 % near 1); `size`, indicators
-    in it. `difference`, f1 minus that of the best single indicator, with `difference_se`, `difference_low`, `difference_high` (paired, the same jackknife), `detectable_difference` =
-    (t_0.975 + t_0.8)·se, and `statement`: "better" (low > 0), "not better" (high < 0.05) or "cannot be told"; "" for
+    in it. `difference`, f1 minus that of the best single indicator, with `difference_se`, `difference_low`,
+    `difference_high` (paired, the same jackknife), `detectable_difference` = (t_0.975 + t_0.8)·se, and `statement`:
+    "better" (low > 0), "not better" (high < 0.05) or "cannot be told"; "" for
     the singles. Where no seed differs the jackknife has no error to give: then detectable_difference is NaN and the
     statement "cannot be told", or "not better" if the best single made no mistake. `average_precision_difference`,
     with `_se`, `_low` and `_high`, likewise. The jackknife does not refit: the intervals are for these detectors on

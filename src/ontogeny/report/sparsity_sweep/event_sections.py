@@ -86,7 +86,7 @@ def _detection(summary: Mapping[str, Any]) -> list[Section]:
             caption=f"""Indicator by kind of event, all {summary["runs"]} runs as separate seeds: recall and precision
             with 95 % intervals over runs, after "/" what chance gives; lag: step of the change point minus that of the
             event, mean over runs with its interval, positive when the indicator is late; n: such events; p: of
-            a recall so high by chance; "finds it" where p is at most {number(test["alpha_each"], 2)},
+            a recall so high by chance; "found" where p is at most {number(test["alpha_each"], 2)},
             {number(test["alpha"])} shared by {test["cells"]} cells.""",
         ),
         Section(

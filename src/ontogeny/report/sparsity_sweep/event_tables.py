@@ -31,7 +31,7 @@ def detection(summary: Summary) -> Table:
                     "yes" if cell["finds"] else "—",
                 ]
             )
-    headers = ("indicator", "event", "n", "recall / chance", "precision / chance", "lag, steps", "p", "finds it")
+    headers = ("indicator", "event", "n", "recall / chance", "precision / chance", "lag, steps", "p", "found")
     return Table(headers, rows, text_columns=(0, 1, 7))
 
 

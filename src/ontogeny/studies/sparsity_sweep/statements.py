@@ -207,7 +207,10 @@ def _against_events(
         )
         for name, value in shown.items()
     }
-    combination = combined_detection({name: pooled(shown[name]) for name in COMBINED}, happened, kind="rank_jump")
+    jumping = set(happened["seed"].values[happened["kind"].values == "rank_jump"].tolist())
+    combination = xr.Dataset(coords={"combination": np.array([], dtype=object)})  # one jump teaches nothing
+    if len(jumping) > 1:
+        combination = combined_detection({name: pooled(shown[name]) for name in COMBINED}, happened, kind="rank_jump")
     return {
         "events": events,
         "changes": changes,

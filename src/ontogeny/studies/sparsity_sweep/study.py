@@ -37,6 +37,9 @@ from ontogeny.studies.superposition.study import seeds_there, to_measure, to_tra
 WORDS = ("llc", "llc_se", "r_hat", "ess", "chains_lost", "status", "regime", "h_max", "localisation_ratio")
 """What is kept of an estimate at each setting."""
 
+FEWEST_SEEDS = 3
+"""Below it neither a variance between seeds nor its interval can be told."""
+
 
 def run(
     preset: str = "quick",
@@ -61,12 +64,14 @@ def run(
         workers: processes; by default one a core.
 
     Raises:
-        OntogenyError: for an unknown preset, no seeds, or a folder that holds something else.
+        OntogenyError: for an unknown preset, fewer than 3 seeds, or a folder that holds something else.
     """
     if preset not in PRESETS:
         raise OntogenyError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
-    if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
-        raise OntogenyError(f"seeds must be at least 1; got {seeds!r}.")
+    if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < FEWEST_SEEDS):
+        raise OntogenyError(
+            f"seeds must be at least {FEWEST_SEEDS}, since every interval is over seeds; got {seeds!r}."
+        )
     settings = PRESETS[preset]
     if not compiler_available():
         print(
