@@ -44,7 +44,7 @@ STUDIES = {
     ),
     "sparsity-sweep": Study(
         question="Does the LLC move where circuits form, or wherever training goes on?",
-        presets={"quick": Preset(sweep_settings.DESCRIPTIONS["quick"], 8.0)},
+        presets={"quick": Preset(sweep_settings.DESCRIPTIONS["quick"], 6.5)},
         run=sparsity_sweep.run,
         report=sparsity_sweep.report,
         seeds=DEFAULT_SEEDS,

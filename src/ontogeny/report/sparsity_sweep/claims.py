@@ -55,7 +55,8 @@ def rows(summary: Mapping[str, Any]) -> list[str]:
          f"{kept['two']} of {kept['seeds']} seeds [{percent(kept['two_interval'][0])}, "
          f"{percent(kept['two_interval'][1])}]; {kept['more_on_the_way']} of them represent more on the way",
          "two_features_at_quiet"),
-        ("About 25 % of the seeds show plateau then jump", _share(jumping, summary["seeds"]), "share_plateau_then_jump"),
+        ("About 25 % of the seeds show plateau then jump", _share(jumping, summary["seeds"]),
+         "share_plateau_then_jump"),
         ("One in five is stuck for good", f"{_share(stuck, summary['seeds'])}, stuck at step 8000", "share_stuck"),
         ("Features emerge around step 700", f"median of a seed's features {_mean(when['emergence'], 0)}, mean over "
          f"{when['emergence']['seeds']} seeds", "emergence_near_700"),
@@ -68,8 +69,8 @@ def rows(summary: Mapping[str, Any]) -> list[str]:
          f"{_detectable(rise)}; a run that is at a minimum while features emerge would settle it",
          "effect_at_jump_not_emergence"),
         ("… of every λ̂ as it comes", f"{_mean(rise_of_all)}, "
-         f"{rise_of_all['seeds']} seeds, p = {number(rise_of_all['p_value'], 2)}: rise {_mean(rise_of_all['against'])} at "
-         "emergence, from far below zero",
+         f"{rise_of_all['seeds']} seeds, p = {number(rise_of_all['p_value'], 2)}: rise {_mean(rise_of_all['against'])} "
+         "at emergence, from far below zero",
          "effect_at_jump_not_emergence_of_all"),
         ("The LLC is dominated by general training-time evolution",
          "share of a seed's LLC variance that log step and loss predict from the other seeds: "
