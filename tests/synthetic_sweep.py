@@ -198,7 +198,7 @@ def events(indicators: dict[str, xr.DataArray], neighbours: dict[str, xr.Dataset
             one["llc"].sel(sparsity=0.7),
             last[0.7].max("feature"),
             last[0.7].median("feature"),
-            window=300.0,
+            margin=60.0,
             se=one["llc_se"].sel(sparsity=0.7),
         )
         for one in neighbours.values()

@@ -60,23 +60,37 @@ def test_no_event_of_the_kind_gives_empty_averages():
     assert result.sizes["seed"] == 0 and result["mean"].isnull().all() and (result["seeds"] == 0).all()
 
 
-def test_the_rise_is_mean_after_minus_mean_before():
+def test_the_rise_is_the_value_after_minus_the_value_before():
     jump = 3.0 * (STEP >= 2025)  # between 2000 and 2050
-    result = paired_rise(array([jump + 1, jump]), per_seed(2025, 2025), per_seed(1000, 3500), window=500)
-    np.testing.assert_allclose(
-        result["rise"], [[3 * (1 - 25 / 1000)] * 2, [0, 0]], atol=1e-9
-    )  # linear from 2000 to 2050
+    result = paired_rise(array([jump + 1, jump]), per_seed(2025, 2025), per_seed(1000, 3500), margin=60)
+    np.testing.assert_allclose(result["rise"], [[3, 3], [0, 0]], atol=1e-9)
     assert float(result["mean_difference"]) == pytest.approx(float(result["rise_mean"][0] - result["rise_mean"][1]))
-    line = paired_rise(array([0.001 * STEP]), per_seed(2000), per_seed(1000), window=300)
-    np.testing.assert_allclose(line["rise"], 0.3, atol=1e-12)
-    assert float(line["mean_difference"]) == pytest.approx(0, abs=1e-12)
+    line = paired_rise(array([0.001 * STEP]), per_seed(2010), per_seed(1000), margin=100)
+    np.testing.assert_allclose(line["rise"][:, 0], [0.25, 0.2], atol=1e-12)  # 1900 to 2150, 900 to 1100
+
+
+def test_steps_of_one_size_rise_alike_however_far_apart_the_checkpoints_are():
+    """Dense checkpoints at the first event, sparse ones at the second: neither is seen in part."""
+    steps = np.array([0, 50, 100, 150, 200, 250, 500, 1000, 1300, 1600, 1900, 2200], dtype=float)
+    values = 1.0 * (steps > 120) + 1.0 * (steps > 1450)
+    coords = {"seed": [0, 1], "step": ("checkpoint", steps)}
+    series = xr.DataArray([values, values], dims=("seed", "checkpoint"), coords=coords)
+    found = paired_rise(series, per_seed(1450, 1450), per_seed(120, 120), margin=60)
+    np.testing.assert_array_equal(found["rise"], [[1, 1], [1, 1]])
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_replaced():
+    values = array([1.0 * (STEP >= 2025), 1.0 * (STEP >= 2025)])
+    values = values.where((values.seed != 1) | (values.step != 2100))
+    found = paired_rise(values, per_seed(2025, 2025), per_seed(1000, 1000), margin=60)
+    assert np.isfinite(found["difference"]).values.tolist() == [True, False] and int(found["seeds"]) == 1
 
 
 def test_only_seeds_with_both_events_and_whole_windows_enter():
     values = array([STEP] * 4)
-    result = paired_rise(values, per_seed(2000, np.nan, 3800, 2000), per_seed(1000, 1000, 1000, 1000), window=500)
+    result = paired_rise(values, per_seed(2000, np.nan, 3800, 2000), per_seed(1000, 1000, 1000, 1000), margin=500)
     assert int(result["seeds"]) == 2 and np.isnan(result["difference"].values).tolist() == [False, True, True, False]
-    none = paired_rise(values, per_seed(*[np.nan] * 4), per_seed(*[1000] * 4), window=500)
+    none = paired_rise(values, per_seed(*[np.nan] * 4), per_seed(*[1000] * 4), margin=500)
     assert int(none["seeds"]) == 0 and np.isnan(none["p_value"]) and np.isnan(none["mean_difference"])
 
 
@@ -85,7 +99,7 @@ def test_the_samplers_part_of_the_error_is_what_noise_gives():
     se = 0.5
     noise = array(se * np.random.default_rng(0).normal(size=(seeds, len(STEP))))
     result = paired_rise(
-        noise, per_seed(*[2500] * seeds), per_seed(*[2000] * seeds), window=800, se=xr.full_like(noise, se)
+        noise, per_seed(*[2500] * seeds), per_seed(*[2000] * seeds), margin=800, se=xr.full_like(noise, se)
     )
     spread = float(result["difference"].std(ddof=1))  # its own error is 1/√(2·399) = 3.5 %
     assert spread == pytest.approx(float(result["difference_sampler_se"][0]), rel=5 * 0.035)
@@ -112,7 +126,7 @@ def test_errors_name_the_argument():
         event_aligned(ramp, events, [-1, 1], kind="jump", baseline="first")
     with pytest.raises(OntogenyError, match=r"indicator must have every seed of events; seeds \[9\]"):
         event_aligned(ramp, event_table([9], [1], "jump"), [-1, 1], kind="jump")
-    with pytest.raises(OntogenyError, match="window must be a positive number of steps"):
-        paired_rise(ramp, per_seed(1000), per_seed(2000), window=-1)
+    with pytest.raises(OntogenyError, match="margin must be a number of steps, 0 or more"):
+        paired_rise(ramp, per_seed(1000), per_seed(2000), margin=-1)
     with pytest.raises(OntogenyError, match="se must have the seeds and steps of indicator"):
-        paired_rise(ramp, per_seed(1000), per_seed(2000), window=10, se=ramp.isel(checkpoint=slice(3)))
+        paired_rise(ramp, per_seed(1000), per_seed(2000), margin=10, se=ramp.isel(checkpoint=slice(3)))

@@ -149,5 +149,5 @@ def test_errors_name_the_argument():
         change_points(one - 1, transform="log")
     with pytest.raises(OntogenyError, match="se must be positive; got 0 or less"):
         change_points(one, se=0 * one)
-    with pytest.raises(OntogenyError, match="se must have the dims and sizes of indicator"):
+    with pytest.raises(OntogenyError, match="se must be a DataArray with the dims and sizes of indicator"):
         change_points(one, se=one.isel(seed=[0]))

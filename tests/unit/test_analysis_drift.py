@@ -147,7 +147,7 @@ def test_errors_name_the_argument():
         drift(x, -x)
     with pytest.raises(OntogenyError, match=r"se must hold the same seeds as indicator; got \[5\]"):
         drift(x, x.isel(seed=[0]))
-    with pytest.raises(OntogenyError, match="se must have the same steps as indicator"):
+    with pytest.raises(OntogenyError, match="se must be measured at the same steps as indicator"):
         drift(x, x.isel(checkpoint=slice(1, None)))
     with pytest.raises(OntogenyError, match="unit_of must hold the same seeds"):
         drift(x, unit_of=x.isel(seed=[0]))

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ontogeny.analysis.checks import Array, per_seed, series, variable
-from ontogeny.analysis.cut_points import rise_weights
+from ontogeny.analysis.checks import Array, errors_alike, per_seed, series, variable
 from ontogeny.analysis.events import checked_events, steps_by_seed
 from ontogeny.analysis.intervals import t_interval
 from ontogeny.core.errors import OntogenyError
@@ -96,16 +95,18 @@ def paired_rise(
     at: xr.DataArray,
     against: xr.DataArray,
     *,
-    window: xr.DataArray | float,
+    margin: xr.DataArray | float,
     se: xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Within seeds, how much more an indicator rises at one event than at another.
 
     indicator, se: (seed, checkpoint), with the coordinate `step`; at, against: (seed,), the steps of the two events,
-    NaN where there is none; window w: steps, a number or (seed,). The rise at c is the time average of the linearly
-    interpolated indicator over (c, c + w] minus that over [c − w, c), as in `cut_point_test`; the difference D is the
-    rise at `at` minus that at `against`. A seed enters if both windows fit between its first and last finite point.
-    Windows of the two events may overlap; their common errors are in `sampler_se`.
+    NaN where there is none; margin m: steps, a number or (seed,). The rise at c is x at the first checkpoint at or
+    after c + m minus x at the last at or before c − m: whole measured values, since between checkpoints further apart
+    than m a time average would see a part of a step only, and the smaller a part the further apart they are. The
+    difference D is the rise at `at` minus that at `against`; a trend enters by what lies between the two checkpoints,
+    which is more where they are further apart. A seed enters if all four values are there: where the checkpoint asked
+    for is not finite, none beside it is taken.
 
     Returns a Dataset with dims `event` ("at", "against") and `seed` (all): `rise` (event, seed), `rise_mean`,
     `rise_low`, `rise_high` (event), over the seeds that enter; `difference`, `difference_sampler_se` (seed), NaN for
@@ -114,30 +115,27 @@ def paired_rise(
     from 100 000 random choices), exact for D symmetric about 0, and never below 2/2ⁿ; `sampler_se`, the part of `se`
     that the indicator's errors account for, checkpoints independent, and `sampler_share` = (sampler_se/se)².
 
-    Raises: OntogenyError for a window that is not positive, or se with other dims than indicator.
+    Raises: OntogenyError for a negative margin, a negative se, or se with other seeds or steps than indicator.
     """
     rows = series(indicator, "indicator")
-    first, second, wide = (
-        per_seed(value, indicator, name) for value, name in ((at, "at"), (against, "against"), (window, "window"))
+    first, second, apart = (
+        per_seed(value, indicator, name) for value, name in ((at, "at"), (against, "against"), (margin, "margin"))
     )
-    if not (np.isfinite(wide).all() and (wide > 0).all()):
-        raise OntogenyError(f"window must be a positive number of steps; got {wide.tolist()[:5]}.")
-    errors = [one.values * np.nan for one in rows]
-    if se is not None:
-        own = {one.seed: one for one in series(se, "se")}
-        if any(s.seed not in own or not np.array_equal(own[s.seed].steps, s.steps) for s in rows):
-            raise OntogenyError("se must have the seeds and steps of indicator; select both alike.")
-        errors = [own[one.seed].values for one in rows]
+    if not (np.isfinite(apart).all() and (apart >= 0).all()):
+        raise OntogenyError(f"margin must be a number of steps, 0 or more; got {apart.tolist()[:5]}.")
+    errors = [one.values * np.nan for one in rows] if se is None else [one.values for one in errors_alike(se, rows)]
     rise, spread = np.full((2, len(rows)), np.nan), np.full(len(rows), np.nan)
     for i, one in enumerate(rows):
-        known = np.isfinite(one.values)
-        steps = one.steps[known]
-        cuts = np.array([first[i], second[i]])
-        fits = len(steps) > 1 and bool(((cuts - wide[i] >= steps[0]) & (cuts + wide[i] <= steps[-1])).all())
-        if fits:
-            weights = rise_weights(steps, cuts, float(wide[i]))
-            rise[:, i] = weights @ (one.values[known] - one.values[known][0])
-            spread[i] = math.sqrt(float((((weights[0] - weights[1]) * errors[i][known]) ** 2).sum()))
+        ends = [_around(one.steps, cut, float(apart[i])) for cut in (first[i], second[i])]
+        if None in ends:
+            continue
+        weights = np.zeros((2, len(one.steps)))
+        for row, (before, after) in zip(weights, [end for end in ends if end is not None], strict=True):
+            row[before] -= 1.0
+            row[after] += 1.0
+        used = (weights != 0).any(0)
+        rise[:, i] = weights[:, used] @ one.values[used]
+        spread[i] = math.sqrt(float((((weights[0] - weights[1])[used] * errors[i][used]) ** 2).sum()))
     difference = rise[0] - rise[1]
     mean, each = t_interval(difference), [t_interval(r) for r in rise]
     entered = np.isfinite(difference)
@@ -145,7 +143,7 @@ def paired_rise(
     p, exact = sign_flip_p(difference[entered])
     units = str(indicator.attrs.get("units", ""))
     table = {
-        "rise": variable(("event", "seed"), rise, "mean after minus mean before", units),
+        "rise": variable(("event", "seed"), rise, "value after minus value before", units),
         "rise_mean": variable(("event",), [m.mean for m in each], "mean rise over seeds", units),
         "rise_low": variable(("event",), [m.low for m in each], "lower end of its interval", units),
         "rise_high": variable(("event",), [m.high for m in each], "upper end of its interval", units),
@@ -164,6 +162,12 @@ def paired_rise(
         ),
     }
     return xr.Dataset(table, coords={"event": ["at", "against"], "seed": np.array([one.seed for one in rows])})
+
+
+def _around(steps: Array, cut: float, margin: float) -> tuple[int, int] | None:
+    """Places of the last step at or before cut − margin and the first at or after cut + margin; None without both."""
+    before, after = np.flatnonzero(steps <= cut - margin), np.flatnonzero(steps >= cut + margin)
+    return (int(before[-1]), int(after[0])) if len(before) and len(after) else None
 
 
 def sign_flip_p(values: npt.ArrayLike, seed: int = 0) -> tuple[float, bool]:

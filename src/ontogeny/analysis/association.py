@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from ontogeny.analysis.checks import Array, Series, series, variable
+from ontogeny.analysis.checks import Array, Series, alike, series, variable
 from ontogeny.analysis.intervals import t_interval
 from ontogeny.core.errors import OntogenyError
 
@@ -46,14 +46,14 @@ def associations(
     if LOG_STEP in indicators:
         raise OntogenyError(f"indicators must not contain {LOG_STEP!r}: it is added from the coordinate 'step'.")
     rows = series(llc, "llc")
-    columns = {name: _aligned(array, name, rows) for name, array in indicators.items()}
+    columns = {name: alike(array, f"indicator {name!r}", rows, "llc") for name, array in indicators.items()}
     columns[LOG_STEP] = [one._replace(values=np.log1p(one.steps)) for one in rows]
     pairs = [[_rho(x, y) for x, y in zip(rows, column, strict=True)] for column in columns.values()]
     rho = np.array([[[one[k] for one in column] for column in pairs] for k in range(len(KINDS))])
     points = [[int(one[2]) for one in column] for column in pairs]
     kinds, more = list(KINDS), {}
     if loss is not None:
-        losses = _aligned(loss, "loss", rows)
+        losses = alike(loss, "loss", rows, "llc")
         rests = [[_rho_without(*one) for one in zip(rows, column, losses, strict=True)] for column in columns.values()]
         rho = np.concatenate([rho, [[[one[0] for one in column] for column in rests]]])
         kinds.append(WITH_LOSS)
@@ -75,20 +75,6 @@ def associations(
         },
         coords={"kind": kinds, "indicator": list(columns), "seed": np.array([one.seed for one in rows])},
     )
-
-
-def _aligned(array: xr.DataArray, name: str, like: list[Series]) -> list[Series]:
-    """Return the indicator's series in the order of the LLC's seeds, at the same steps."""
-    own = {one.seed: one for one in series(array, name)}
-    if set(own) != {one.seed for one in like}:
-        raise OntogenyError(
-            f"indicator {name!r} must hold the same seeds as llc; got {sorted(own)}: select both alike."
-        )
-    if any(not np.array_equal(own[one.seed].steps, one.steps) for one in like):
-        raise OntogenyError(
-            f"indicator {name!r} must be measured at the same steps as llc: interpolate it to llc's checkpoints first."
-        )
-    return [own[one.seed] for one in like]
 
 
 def _rho(x: Series, y: Series) -> tuple[float, float, int]:

@@ -102,10 +102,15 @@ def change_points(
     dim, values = _columns(indicator, "indicator")
     errors = np.full_like(values, np.nan)
     if se is not None:
-        if set(se.dims) != set(indicator.dims) or se.sizes != indicator.sizes:
+        if not isinstance(se, xr.DataArray) or set(se.dims) != set(indicator.dims) or se.sizes != indicator.sizes:
+            came = dict(se.sizes) if isinstance(se, xr.DataArray) else type(se).__name__
             raise OntogenyError(
-                f"se must have the dims and sizes of indicator, {dict(indicator.sizes)}; got {dict(se.sizes)}."
+                f"se must be a DataArray with the dims and sizes of indicator, {dict(indicator.sizes)}; got {came}."
             )
+        if "seed" in se.coords and not np.array_equal(se["seed"], indicator["seed"]):
+            raise OntogenyError("se must hold the seeds of indicator in the same order: select both alike.")
+        if "step" in se.coords and not np.array_equal(steps_of(se, "se"), steps_of(indicator, "indicator")):
+            raise OntogenyError("se must be measured at the steps of indicator: select both alike.")
         if (se.values[np.isfinite(se.values)] <= 0).any():
             raise OntogenyError("se must be positive; got 0 or less: set it to NaN where there is no error to give.")
         errors = _columns(se.transpose(*indicator.dims).assign_coords(step=indicator["step"]), "se")[1]

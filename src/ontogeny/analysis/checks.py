@@ -52,6 +52,9 @@ def along(array: xr.DataArray, name: str, *, extra: tuple[str, ...] = ()) -> str
 def seeds_of(array: xr.DataArray) -> npt.NDArray[np.int64]:
     """Return the seed labels, 0..n-1 where the dim has no coordinate; repeated labels are an OntogenyError."""
     labels = np.asarray(array["seed"].values)
+    whole = np.issubdtype(labels.dtype, np.number) and bool((labels == np.round(labels)).all())
+    if not whole:
+        raise OntogenyError(f"the coordinate 'seed' must hold whole numbers; got {labels.tolist()[:5]}: number them.")
     if len(np.unique(labels)) != len(labels):
         raise OntogenyError(f"the coordinate 'seed' must name each seed once; got {labels.tolist()}: relabel them.")
     return labels
@@ -84,9 +87,31 @@ def series(array: xr.DataArray, name: str) -> list[Series]:
     return [Series(int(s), t[np.isfinite(t)], v[np.isfinite(t)]) for s, t, v in rows]
 
 
+def alike(array: xr.DataArray, name: str, like: list[Series], of: str = "indicator") -> list[Series]:
+    """The series of `array` in the order of the seeds of `like`, at the same steps; else an OntogenyError."""
+    own = {one.seed: one for one in series(array, name)}
+    if set(own) != {one.seed for one in like}:
+        raise OntogenyError(f"{name} must hold the same seeds as {of}; got {sorted(own)}: select both alike.")
+    if any(not np.array_equal(own[one.seed].steps, one.steps) for one in like):
+        raise OntogenyError(f"{name} must be measured at the same steps as {of}: select the same checkpoints of both.")
+    return [own[one.seed] for one in like]
+
+
+def errors_alike(se: xr.DataArray, like: list[Series], of: str = "indicator") -> list[Series]:
+    """Standard errors in the order of the seeds of `like`, at the same steps, none of them negative."""
+    errors = alike(se, "se", like, of)
+    if any((one.values < 0).any() for one in errors):
+        raise OntogenyError("se must hold standard errors, none negative; got a negative value: pass llc_se, say.")
+    return errors
+
+
 def per_seed(value: xr.DataArray | float, like: xr.DataArray, name: str) -> Array:
     """`value` as one number a seed, in the order of `like`'s seeds; a float stands for every seed."""
     if not isinstance(value, xr.DataArray):
+        if not isinstance(value, int | float | np.number):
+            raise OntogenyError(
+                f"{name} must be a number or a DataArray with the one dim (seed,); got {type(value).__name__}."
+            )
         return np.full(like.sizes["seed"], float(value))
     if value.dims != ("seed",):
         raise OntogenyError(f"{name} must be a number or have the one dim (seed,); got {value.dims}.")

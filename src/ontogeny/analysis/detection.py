@@ -81,6 +81,10 @@ def detection(
         raise OntogenyError(f"tolerance must be positive, in steps; got {tolerance}: None takes the spacing.")
     if draws < 1:
         raise OntogenyError(f"draws must be at least 1; got {draws}: 2000 is the default.")
+    if isinstance(kinds, str):
+        raise OntogenyError(f"kinds must be a sequence of words; got {kinds!r}: put it into a list, [{kinds!r}].")
+    if not (tolerance is None or callable(tolerance) or isinstance(tolerance, int | float)):
+        raise OntogenyError(f"tolerance must be steps, a function of the step, or None; got {tolerance!r}.")
     every = sorted(set(events["kind"].values.tolist()) - {ANY})
     chosen = list(kinds) if kinds is not None else every
     rows = series(steps, "steps")

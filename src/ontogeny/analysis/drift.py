@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ontogeny.analysis.checks import Array, Series, series, variable
+from ontogeny.analysis.checks import Array, Series, errors_alike, series, variable
 from ontogeny.analysis.intervals import LEVEL, bootstrap_t_interval, difference_interval, ratio_interval
 from ontogeny.core.errors import OntogenyError
 
@@ -67,10 +67,8 @@ def drift(indicator: xr.DataArray, se: xr.DataArray | None = None, unit_of: xr.D
     [9.0, 18.0]
     """
     rows = series(indicator, "indicator")
-    errors = _alike(se, "se", rows) if se is not None else [one._replace(values=0 * one.steps) for one in rows]
+    errors = errors_alike(se, rows) if se is not None else [one._replace(values=0 * one.steps) for one in rows]
     sizes = rows if unit_of is None else _same_seeds(unit_of, "unit_of", rows)
-    if any((one.values < 0).any() for one in errors):
-        raise OntogenyError("se must hold standard errors, none negative; got a negative value: pass llc_se, say.")
     cells = [_of_seed(one.values, error.values) for one, error in zip(rows, errors, strict=True)]
     raw, floors = (np.array([cell[k] for cell in cells]).T for k in (0, 1))
     size = np.array([_size(one.values) for one in sizes])
@@ -221,10 +219,3 @@ def _same_seeds(array: xr.DataArray, name: str, like: list[Series]) -> list[Seri
     if set(own) != {one.seed for one in like}:
         raise OntogenyError(f"{name} must hold the same seeds as indicator; got {sorted(own)}: select both alike.")
     return [own[one.seed] for one in like]
-
-
-def _alike(array: xr.DataArray, name: str, like: list[Series]) -> list[Series]:
-    rows = _same_seeds(array, name, like)
-    if any(not np.array_equal(a.steps, b.steps) for a, b in zip(rows, like, strict=True)):
-        raise OntogenyError(f"{name} must have the same steps as indicator: select the same checkpoints of both.")
-    return rows

@@ -50,7 +50,7 @@ class EventRules:
     def __post_init__(self) -> None:
         """Refuse thresholds that could never be met or never be left."""
         for name, value in asdict(self).items():
-            if not (math.isfinite(value) and value > 0):
+            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
                 raise OntogenyError(f"{name} of the event rules must be positive and finite; got {value}.")
         if self.count_hysteresis >= self.represented_above:
             raise OntogenyError(
@@ -88,7 +88,12 @@ def event_table(
     >>> event_table([1, 0], [300.0, 700.0], "jump")["step"].values.tolist()
     [700.0, 300.0]
     """
-    steps = np.atleast_1d(np.asarray(step, dtype=np.float64))
+    try:
+        steps = np.atleast_1d(np.asarray(step, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise OntogenyError(f"step must hold numbers, training steps; got {step!r}.") from None
+    if not isinstance(kind, str) and (not np.iterable(kind) or not all(isinstance(word, str) for word in kind)):
+        raise OntogenyError(f"kind must be a word, or one word an event; got {kind!r}.")
     kinds = np.asarray([kind] * steps.size if isinstance(kind, str) else list(kind), dtype=str)
     columns = {"seed": np.atleast_1d(np.asarray(seed)), "step": steps, "kind": kinds}
     if feature is not None:
@@ -100,6 +105,8 @@ def event_table(
         raise OntogenyError("step must be finite for every event; got NaN or infinity: leave out what did not happen.")
     for name in ("seed", "feature"):
         if name in columns and columns[name].size:
+            if not np.issubdtype(columns[name].dtype, np.number):
+                raise OntogenyError(f"{name} must hold whole numbers; got {columns[name].tolist()[:5]}.")
             numbers = columns[name].astype(np.float64)
             if not (np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()):
                 raise OntogenyError(f"{name} must hold whole numbers; got {columns[name].tolist()[:5]}.")

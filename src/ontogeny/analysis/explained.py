@@ -7,9 +7,8 @@ import math
 import numpy as np
 import xarray as xr
 
-from ontogeny.analysis.checks import Array, Series, series, variable
+from ontogeny.analysis.checks import Array, Series, alike, errors_alike, series, variable
 from ontogeny.analysis.intervals import LEVEL, MeanInterval, bootstrap_t_interval, t_interval
-from ontogeny.core.errors import OntogenyError
 
 TRENDS = ("log_step", "loss", "both")
 KNOTS = 4
@@ -53,10 +52,8 @@ def explained_by_trend(llc: xr.DataArray, loss: xr.DataArray, *, se: xr.DataArra
         OntogenyError: for wrong dims, other seeds or steps in loss or se, or a negative se.
     """
     rows = series(llc, "llc")
-    losses = _alike(loss, "loss", rows)
-    errors = _alike(se, "se", rows) if se is not None else [one._replace(values=0 * one.steps) for one in rows]
-    if any((one.values < 0).any() for one in errors):
-        raise OntogenyError("se must hold standard errors, none negative; got a negative value: pass llc_se, say.")
+    losses = alike(loss, "loss", rows, "llc")
+    errors = errors_alike(se, rows, "llc") if se is not None else [one._replace(values=0 * one.steps) for one in rows]
     cells = [_Cell(x, y, e) for x, y, e in zip(rows, losses, errors, strict=True)]
     within = np.array([cell.within() for cell in cells]).T
     across = np.array([cell.across([other for other in cells if other is not cell]) for cell in cells]).T
@@ -70,7 +67,12 @@ def explained_by_trend(llc: xr.DataArray, loss: xr.DataArray, *, se: xr.DataArra
             **_over_seeds(across, "across_", np.array([cell.total - cell.noise for cell in cells])),
         },
         coords={"trend": list(TRENDS), "seed": np.array([one.seed for one in rows])},
-        attrs={"level": LEVEL, "interval": "bootstrap-t over seeds", "knots": KNOTS, "se_given": se is not None},
+        attrs={
+            "level": LEVEL,
+            "interval": "bootstrap-t over seeds; across: pooled over seeds, Student's t",
+            "knots": KNOTS,
+            "se_given": se is not None,
+        },
     )
 
 
@@ -166,13 +168,3 @@ def _pooled(values: Array, weights: Array) -> MeanInterval:
         return t_interval([])
     pooled = float((w * r).sum() / w.sum())
     return t_interval(pooled + w * (r - pooled) / w.mean())
-
-
-def _alike(array: xr.DataArray, name: str, like: list[Series]) -> list[Series]:
-    """Return the series in the order of the LLC's seeds, checked to be at the same steps."""
-    own = {one.seed: one for one in series(array, name)}
-    if set(own) != {one.seed for one in like}:
-        raise OntogenyError(f"{name} must hold the same seeds as llc; got {sorted(own)}: select both alike.")
-    if any(not np.array_equal(own[one.seed].steps, one.steps) for one in like):
-        raise OntogenyError(f"{name} must be measured at the same steps as llc: interpolate it to llc's checkpoints.")
-    return [own[one.seed] for one in like]

@@ -34,8 +34,8 @@ RUNS_A_SPARSITY = 1_000_000
 EVENT_KINDS = ("emergence", "count_change", "polygon_change", "rank_jump")
 OFFSETS = np.linspace(-1500.0, 1500.0, 31)
 """Steps around an event that averages show; checkpoints lie 300 steps apart."""
-RISE_WINDOW = 60.0
-"""Steps before and after an event between which the LLC is said to rise; features emerge from step 70 on."""
+RISE_MARGIN = 60.0
+"""The LLC rises from the last checkpoint so many steps before an event to the first so many after it."""
 COMBINED = ("llc", "effective_rank", "mean_feature_norm")
 
 
@@ -145,7 +145,7 @@ def _rises(llc_at: Mapping[str, xr.DataArray], at: Mapping[str, xr.Dataset], tra
             llc.sel(sparsity=CANONICAL, drop=True),
             jump,
             emergence,
-            window=RISE_WINDOW,
+            margin=RISE_MARGIN,
             se=at[name]["llc_se"].sel(sparsity=CANONICAL, drop=True),
         )
         for name, llc in llc_at.items()
