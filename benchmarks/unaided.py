@@ -87,7 +87,7 @@ class Layer(nn.Module):
 class Attention(nn.Module):
     """Two attention layers over 16 positions."""
 
-    def __init__(self, tokens=16, width=32, heads=4, layers=2, positions=16):
+    def __init__(self, tokens=16, width=64, heads=4, layers=2, positions=16):
         super().__init__()
         self.embed, self.place = nn.Embedding(tokens, width), nn.Parameter(0.1 * torch.randn(positions, width))
         self.layers = nn.Sequential(*(Layer(width, heads) for _ in range(layers)))
@@ -122,10 +122,11 @@ def transformer(steps):
         return functional.cross_entropy(model(tokens)[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none")
 
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    heads = {f"{layer}:{number}": head(model, layer, number) for layer in range(2) for number in range(4)}
+    heads = {f"{layer}:{number}": head(model, layer, number) for layer in range(2) for number in range(2)}
     for step in range(steps + 1):
-        if step in (0, steps // 10, steps):
-            loss = float(loss_fn(model, data[:1000]).mean())
+        if step in (steps // 10, steps):
+            with torch.no_grad():
+                loss = float(loss_fn(model, data[:1000]).mean())
             yield f"transformer, step {step}, loss {loss:.3f}", model, data, loss_fn, None
             yield f"transformer, step {step}, loss {loss:.3f}", model, data, loss_fn, heads
         optimizer.zero_grad()

@@ -150,6 +150,9 @@ def found(measurements: xr.Dataset, neighbours: xr.Dataset, trajectory: xr.Datas
         drifts_by_setting=xr.concat(by_setting.values(), "setting").assign_coords(settings),
         drift_ratios=xr.concat([ratio(one) for one in by_setting.values()], "setting").assign_coords(settings),
         drifts_of_all=xr.concat(of_all.values(), "setting").assign_coords(settings),
+        drift_ratios_common=xr.concat([ratio(one) for one in by_setting.values()], "setting")
+        .assign_coords(settings)
+        .assign_attrs(common_from=300.0),
         drift_ratios_of_all=xr.concat([ratio(one) for one in of_all.values()], "setting").assign_coords(settings),
         components=xr.concat(split, "of", combine_attrs="override").assign_coords(of=["values", "increments"]),
         explained=each(lambda x, y, e: explained_by_trend(x, y, se=e), llc, measurements["loss"], se),

@@ -9,6 +9,7 @@ import pytest
 import torch
 import xarray as xr
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.superposition import SuperpositionLoss, importances
 from ontogeny.studies.sparsity_sweep import settings, study
 from ontogeny.studies.superposition import checkpoints, measure
@@ -29,7 +30,7 @@ TINY = dataclasses.replace(
     chains=2,
     burn_in=20,
     draws=60,
-    common_checkpoints=14,
+    common_checkpoints=10,
 )
 
 
@@ -41,7 +42,7 @@ def tiny():
         for module in (superposition, measure, study):
             patch.setattr(module, "SEEDS_A_GROUP", 1)
         patch.setattr(study, "DEFAULT_SEEDS", SEEDS)
-        patch.setattr(checkpoints, "CHAINS_A_PROGRAM", 40)
+        patch.setattr(checkpoints, "CHAINS_A_PROGRAM", 40)  # two seeds a chunk
         patch.setattr(measure, "compiler_available", lambda: False)
         yield
 
@@ -65,7 +66,7 @@ def opened(folder, group=None):
 
 def test_every_indicator_is_measured_at_every_sparsity(finished):
     found = opened(finished)
-    assert found.sizes["sparsity"] == 4 and found.sizes["seed"] == SEEDS and found.sizes["checkpoint"] == 14
+    assert found.sizes["sparsity"] == 4 and found.sizes["seed"] == SEEDS and found.sizes["checkpoint"] == 10
     assert found["step"].dims == ("checkpoint",) and found["step"].values[[0, -1]].tolist() == [0, TINY.train_steps]
     for name in ("llc", "llc_se", "loss", "effective_rank", "weight_norm", "gradient_norm", "hessian_trace", "h_max"):
         assert found[name].dims == ("sparsity", "seed", "checkpoint"), name
@@ -74,7 +75,7 @@ def test_every_indicator_is_measured_at_every_sparsity(finished):
 
 
 def test_norm_gradient_and_curvature_are_those_of_the_stored_weights(finished):
-    one = opened(finished).sel(sparsity=0.5, seed=1).isel(checkpoint=6)
+    one = opened(finished).sel(sparsity=0.5, seed=1).isel(checkpoint=5)
     loss = SuperpositionLoss(importances(6, TINY.importance_decay).float())
     data = measure.dataset(TINY.at(0.5))
     weight = torch.tensor(one["weight"].values, requires_grad=True)
@@ -114,14 +115,21 @@ def test_settings_keep_the_steepest_step():
         assert one.calibration.friction == one.friction and one.calibration.compensate
 
 
-def test_more_seeds_resume_the_folder_and_change_nothing(finished, tmp_path):
+def test_more_seeds_resume_the_folder_and_change_nothing(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "report", lambda folder: folder / "report.html")  # made of the same measurements
     few = run(tmp_path / "out", seeds=3).parent
     before = {path.name for path in (few / "chunks").iterdir()}
     run(few, seeds=SEEDS)
     assert before < {path.name for path in (few / "chunks").iterdir()}
     for group in (None, "neighbours", "trajectory"):
         xr.testing.assert_identical(opened(few, group), opened(finished, group))
-    assert (few / "summary.json").read_bytes() == (finished / "summary.json").read_bytes()
+
+
+@pytest.mark.parametrize("seeds", [2, 0, True, 2.5])
+def test_too_few_seeds_are_refused_before_anything_is_done(seeds, tmp_path):
+    with pytest.raises(OntogenyError, match=r"^seeds must be at least 3, since every interval is over seeds; got"):
+        run(tmp_path / "out", seeds=seeds)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_summary_is_plain_json(finished):

@@ -128,5 +128,5 @@ def test_errors_name_the_argument():
         event_aligned(ramp, event_table([9], [1], "jump"), [-1, 1], kind="jump")
     with pytest.raises(OntogenyError, match="margin must be a number of steps, 0 or more"):
         paired_rise(ramp, per_seed(1000), per_seed(2000), margin=-1)
-    with pytest.raises(OntogenyError, match="se must have the seeds and steps of indicator"):
+    with pytest.raises(OntogenyError, match="se must be measured at the same steps as indicator"):
         paired_rise(ramp, per_seed(1000), per_seed(2000), margin=10, se=ramp.isel(checkpoint=slice(3)))

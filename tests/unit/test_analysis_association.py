@@ -121,11 +121,11 @@ def test_errors_name_the_argument(planted):
         associations(llc, {})
     with pytest.raises(OntogenyError, match="must not contain 'log_step'"):
         associations(llc, {"log_step": llc})
-    with pytest.raises(OntogenyError, match="loss must hold the same seeds as llc"):
+    with pytest.raises(OntogenyError, match="indicator 'loss' must hold the same seeds as llc"):
         associations(llc, {"loss": llc.isel(seed=[0])})
     with pytest.raises(OntogenyError, match="loss must hold the same seeds as llc"):
         associations(llc, {"twice": 2 * llc}, llc.isel(seed=[0]))
     with pytest.raises(OntogenyError, match="indicator 'loss' must be measured at the same steps as llc"):
         associations(llc, {"loss": llc.isel(checkpoint=slice(2, None))})
-    with pytest.raises(OntogenyError, match="loss must have the dims"):
+    with pytest.raises(OntogenyError, match="indicator 'loss' must have the dims"):
         associations(llc, {"loss": llc.expand_dims(feature=2)})

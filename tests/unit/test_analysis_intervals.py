@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_ind
 
-from ontogeny.analysis.intervals import bootstrap_t_interval, difference_interval, ratio_interval, t_interval
+from ontogeny.analysis.intervals import (
+    bootstrap_t_interval,
+    count_interval,
+    difference_interval,
+    ratio_interval,
+    t_interval,
+)
 from ontogeny.core.errors import OntogenyError
 
 SKEWED = np.random.default_rng(0).gamma(1, size=12)
@@ -105,3 +111,11 @@ def test_errors_name_the_argument():
             interval([1.0, 2.0], [1.0, 2.0], level=0)
     with pytest.raises(OntogenyError, match="resamples must be at least 100; got 5"):
         bootstrap_t_interval([1.0, 2.0], resamples=5)
+
+
+def test_no_counts_at_all_leave_an_upper_limit():
+    none = count_interval([0] * 20)
+    assert (none.mean, none.low) == (0.0, 0.0) and none.high == pytest.approx(3.689 / 20, abs=1e-3)
+    assert np.exp(-20 * none.high) == pytest.approx(0.025)  # so seldom would such a rate show nothing
+    some = count_interval([0, 1, 0, 0])
+    assert some.low == 0.0 and some.high == t_interval([0, 1, 0, 0]).high

@@ -285,7 +285,11 @@ def test_data_of_unequal_length():
     "data", ["text", iter([X]), 3, torch.utils.data.DataLoader(Rows(X))], ids=lambda d: type(d).__name__
 )
 def test_data_of_the_wrong_type(data):
-    says(refused(data=data, loss_fn=size), "data must be a tensor, a tuple of tensors", f"got {type(data).__name__}")
+    says(
+        refused(data=data, loss_fn=size),
+        "data must be a tensor, a tuple or mapping of tensors",
+        f"got {type(data).__name__}",
+    )
 
 
 def test_data_or_loss_left_out():

@@ -293,7 +293,7 @@ def test_a_model_is_left_as_it_was_when_its_loss_fails():
         torch.rand(3)
         raise RuntimeError("mine")
 
-    with pytest.raises(RuntimeError, match="mine"):
+    with pytest.raises(OntogenyError, match="RuntimeError: mine"):
         og.estimate_llc(model, data(), broken, **SHORT)
     assert_same(before, everything_about(model))
 
@@ -427,3 +427,12 @@ def test_predictions_broadcast_against_targets_are_refused():
     square = torch.randn(EXAMPLES, 8, 3)  # as many positions as examples in a batch: no fault
     found = og.estimate_llc(Regression(), square, lambda model, batch: model(batch)[..., 0] ** 2, **MINIBATCH)
     assert np.isfinite(found.llc)
+
+
+def test_what_a_loss_raises_is_said_with_what_it_was_given():
+    x, y = data()
+    with pytest.raises(
+        OntogenyError, match=r"fails on the first batch, a tensor of shape \(8, 3\): .*\{'train'"
+    ) as error:
+        og.estimate_llc(Regression(), {"x": x, "y": y}, from_dict, **MINIBATCH)
+    assert error.value.__cause__ is not None and "\n" not in str(error.value)

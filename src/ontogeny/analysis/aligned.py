@@ -158,7 +158,7 @@ def paired_rise(
         "p_exact": variable((), exact, "all choices of signs were taken"),
         "sampler_se": variable((), sampler, "part of the standard error from the indicator's errors", units),
         "sampler_share": variable(
-            (), (sampler / mean.se) ** 2 if mean.n > 1 and mean.se > 0 else math.nan, "its share of the squared error"
+            (), (sampler / mean.se) ** 2 if mean.n > 2 and mean.se > 0 else math.nan, "its share of the squared error"
         ),
     }
     return xr.Dataset(table, coords={"event": ["at", "against"], "seed": np.array([one.seed for one in rows])})

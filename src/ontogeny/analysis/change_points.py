@@ -76,6 +76,9 @@ def change_points(
 ) -> xr.Dataset:
     """Find the jumps of an indicator in each seed by itself (the module's text says how, and what counts as one).
 
+    Noise is taken as independent from point to point: an indicator that wanders (autocorrelation 0.7 between
+    neighbouring points, a random walk) has about two changes a series of 40 that nothing jumped at.
+
     indicator: (seed, checkpoint or time), with the coordinate `step`; more dims, as `feature`, are columns whose jumps
     are sought together, so that one change is one event however many columns take part. se: its standard errors, same
     dims; without it, or where it is too small for the scatter seen, the noise is estimated from the series. A point

@@ -41,7 +41,7 @@ class Peaks(NamedTuple):
 
 
 def combined_detection(
-    indicators: Mapping[str, xr.DataArray], events: xr.Dataset, *, kind: str, folds: int = 5, seed: int = 0
+    indicators: Mapping[str, xr.DataArray], events: xr.Dataset, *, kind: str, folds: int | None = None, seed: int = 0
 ) -> xr.Dataset:
     """Compare detectors of one kind of event made of every single, every pair and all of the indicators.
 
@@ -52,7 +52,8 @@ def combined_detection(
     s = 1.4826·median|Δ − median Δ| (or the root mean square of Δ where that is 0): asinh keeps a jump free of noise
     from ruling the fit. z and |z| of the indicators chosen, standardised over the training seeds, go into a logistic
     regression (scikit-learn, ridge C = 1) for "an event lies in this interval"; intervals next to one are left out of
-    the training. The seeds are dealt to `folds` folds at random (those with events and those without evenly); each
+    the training. The seeds are dealt to `folds` folds (5, or one a seed of fewer) at random (those with events and
+    those without evenly); each
     fold is scored by the model of the others, and the probability from which an interval counts is the one with the
     best F1 there. Detections are the intervals of highest probability with no better one within 1 interval; they
     match events within 1 interval, one to one, best first.
@@ -80,7 +81,8 @@ def combined_detection(
     names = list(indicators)
     seeds, data = _prepare(indicators, checked_events(events, "events"), kind)
     with_events = [i for i, one in enumerate(data) if len(one.events)]
-    if not 2 <= folds <= len(data):
+    folds = min(5, len(data)) if folds is None else folds
+    if not isinstance(folds, int) or not 2 <= folds <= len(data):
         raise OntogenyError(f"folds must be from 2 to the number of seeds, {len(data)}; got {folds}.")
     if len(with_events) < 2:
         raise OntogenyError(

@@ -12,7 +12,7 @@ import xarray as xr
 
 from ontogeny.analysis.checks import Array, series, variable
 from ontogeny.analysis.events import checked_events, steps_by_seed
-from ontogeny.analysis.intervals import LEVEL, MeanInterval, t_interval
+from ontogeny.analysis.intervals import LEVEL, MeanInterval, count_interval, t_interval
 from ontogeny.core.errors import OntogenyError
 
 Tolerance = float | Callable[[Array], Array] | None
@@ -117,9 +117,9 @@ def detection(
     table["false_alarms_by_seed"] = variable(("seed",), alarms, "points that no event is near", "points")
     for name, some in (("false_alarms", alarms), ("false_alarms_quiet", alarms[quiet])):
         where = "a seed" if name == "false_alarms" else "a seed without events"
-        mean = t_interval(some)
+        mean = count_interval(some)
         table[name] = variable((), mean.mean, f"points that no event is near, {where}", "points")
-        table[f"{name}_low"] = variable((), max(mean.low, 0.0) if mean.n > 1 else math.nan, "lower end", "points")
+        table[f"{name}_low"] = variable((), mean.low, "lower end", "points")
         table[f"{name}_high"] = variable((), mean.high, "upper end of its interval", "points")
     table["quiet_seeds"] = variable((), int(quiet.sum()), "seeds without any event", "seeds")
     reach = "one spacing" if tolerance is None else "a function of step" if callable(tolerance) else float(tolerance)

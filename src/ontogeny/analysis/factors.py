@@ -61,7 +61,8 @@ def factor_analysis(
     factor; `communality` (indicator) = Σ loading², the share of its variance that factors account for (close to 1, a
     Heywood case, is a sign of too many factors); `variance_share` (factor) = Σ loading²/p; `eigenvalue`,
     `eigenvalue_null` (rank), of the correlation matrix and the null's 95 % point. attrs: `units`, `points`,
-    `points_dropped`, `factors`, `chosen_by` ("parallel analysis" or "caller"), `converged`. With no eigenvalue above
+    `points_dropped`, `factors`, `chosen_by` ("parallel analysis", "Ledermann bound" where that asked for more,
+    or "caller"), `converged`. With no eigenvalue above
     the null there are no factors, and the dim `factor` is empty.
 
     Raises:
@@ -87,7 +88,8 @@ def factor_analysis(
     eigenvalue = np.linalg.eigvalsh(correlation)[::-1]
     null = _null_eigenvalues(points, rng)
     above = np.append(eigenvalue > null, False)
-    count = factors if factors is not None else min(int(above.argmin()), most)
+    wanted = int(above.argmin())
+    count = factors if factors is not None else min(wanted, most)
     loading, noise, converged = _fit(correlation, count)
     order = np.argsort(-(loading**2).sum(0))
     loading = loading[:, order] * np.where(loading[:, order].sum(0) < 0, -1, 1)
@@ -113,7 +115,11 @@ def factor_analysis(
             "points": len(points.scores),
             "points_dropped": points.dropped,
             "factors": count,
-            "chosen_by": "parallel analysis" if factors is None else "caller",
+            "chosen_by": "caller"
+            if factors is not None
+            else "Ledermann bound"
+            if wanted > most
+            else "parallel analysis",
             "converged": converged,
             "level": LEVEL,
             "interval": "bootstrap over units, Student's t on Fisher's scale; approximate",

@@ -75,6 +75,21 @@ def t_interval(values: npt.ArrayLike, level: float = LEVEL) -> MeanInterval:
     return MeanInterval(mean, se, mean - half, mean + half, sd, n)
 
 
+def count_interval(counts: npt.ArrayLike, level: float = LEVEL) -> MeanInterval:
+    """Mean of counts (0, 1, 2, …) over seeds with Student's t interval, cut at 0.
+
+    Where every count is 0 their spread of 0 is no certainty: the upper end is then −log((1 − level)/2)/n, the exact
+    limit of a Poisson rate of which n seeds showed nothing.
+
+    >>> round(count_interval([0, 0, 0, 0]).high, 3)
+    0.922
+    """
+    found = t_interval(counts, level)
+    if found.n and found.mean == 0:
+        return found._replace(se=float("nan"), low=0.0, high=-math.log((1 - level) / 2) / found.n)
+    return found._replace(low=max(found.low, 0.0))
+
+
 def bootstrap_t_interval(
     values: npt.ArrayLike, level: float = LEVEL, resamples: int = 4000, seed: int = 0
 ) -> MeanInterval:

@@ -6,11 +6,11 @@ from __future__ import annotations
 def list_studies() -> None:
     """Show the studies and each preset with its measured cost."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ontogeny.studies.registry import STUDIES
 
-    table = Table("study", "question", "preset", "measures", "seeds", "minutes on 2 cores")
+    table = Table(Column("study", no_wrap=True), "question", "preset", "measures", "seeds", "minutes on 2 cores")
     for name, study in STUDIES.items():
         for preset, cost in study.presets.items():
             table.add_row(name, study.question, preset, cost.description, str(study.seeds), f"{cost.minutes:g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +46,13 @@ def validate(
             f"{column.title}: median error {column.median:.2%}, worst {column.worst:.2%} ({column.worst_problem}), "
             f"{column.problems} problems, {column.gradients:,} gradient evaluations, {column.seconds:.0f} s of work"
         )
+    words = Counter(row.status for row in rows)
+    console.print(
+        "status: "
+        + ", ".join(f"{count} {word}" for word, count in words.most_common())
+        + "; what is not ok is said to be "
+        "less sure than asked for, and is held to the same bounds"
+    )
     console.print(f"done in {time.monotonic() - began:.0f} s")
     if json_file is not None:
         found: dict[str, Any] = {

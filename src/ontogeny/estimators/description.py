@@ -148,5 +148,6 @@ def _cost(estimate: xr.Dataset) -> str:
     )
     if spent is None:
         return ""
-    how = f" with {chains} chains of {draws} draws" if chains and draws else ""
-    return f"It took {spent:,} gradient evaluations{how}{f' of {kernel}' if kernel else ''}."
+    how = f" with {chains} chain{'s' if chains > 1 else ''} of {draws} draws" if chains and draws else ""
+    alone = " One chain cannot show whether chains agree: take several." if chains == 1 else ""
+    return f"It took {spent:,} gradient evaluations{how}{f' of {kernel}' if kernel else ''}.{alone}"

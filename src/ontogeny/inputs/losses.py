@@ -136,7 +136,7 @@ def check_loss(loss: ModuleLoss, examples: Examples, batch_size: int) -> None:
     """
     leaves = {name: value.detach().clone().requires_grad_() for name, value in loss.center.items()}
     with torch.enable_grad():
-        losses = loss.raw(leaves, examples.head(batch_size))
+        losses = _first_losses(loss, leaves, examples.head(batch_size))
         if not isinstance(losses, Tensor) or losses.dim() == 0 or losses.shape[0] != batch_size:
             came = f"shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
             raise OntogenyError(
@@ -171,6 +171,31 @@ def check_loss(loss: ModuleLoss, examples: Examples, batch_size: int) -> None:
             f"components: the loss does not depend on {', '.join(unused)}, so no gradient reaches it and only γ would "
             "be sampled there; leave it out of components."
         )
+
+
+def _first_losses(loss: ModuleLoss, params: Params, batch: Batch) -> Tensor:
+    """The caller's code on the first batch; what it raises is said in one sentence, with what it was given."""
+    try:
+        return loss.raw(params, batch)
+    except OntogenyError:
+        raise
+    except Exception as error:
+        said = str(error).strip().splitlines()
+        raise OntogenyError(
+            f"loss_fn(model, batch) fails on the first batch, {_shape(batch)}: {type(error).__name__}"
+            f"{f': {said[0]}' if said else ''}; batch has the form of data (a plain dict of data means several data "
+            "sets, so tensors by name go in as {'train': {...}})."
+        ) from error
+
+
+def _shape(batch: Batch) -> str:
+    if isinstance(batch, Tensor):
+        return f"a tensor of shape {tuple(batch.shape)}"
+    if isinstance(batch, dict):
+        return "a dict of " + ", ".join(f"{name}: {_shape(part)}" for name, part in batch.items())
+    if isinstance(batch, tuple | list):
+        return f"a {type(batch).__name__} of " + ", ".join(_shape(part) for part in batch)
+    return f"a {type(batch).__name__}"
 
 
 @contextmanager

@@ -203,8 +203,9 @@ def _variance(summary: Mapping[str, Any], found: Found) -> list[Section]:
             caption="""Share of the variance of a seed's LLC over its checkpoints that a smooth function of log step, of
             the loss or of both explains, 1 being all of it; the sampler's part is taken out. Within: fitted to the
             seed itself, adjusted for the number of terms. From the other seeds: predicted by the fit to the other seeds
-            of that sparsity, negative when worse than the seed's own mean. Means over seeds with 95 % bootstrap-t
-            intervals; seeds: those with a value.""",
+            of that sparsity, negative when worse than the seed's own mean. Means over seeds (from the others:
+            pooled, each
+            by its variance) with 95 % intervals; seeds: those with a value.""",
         ),
     ]
 

@@ -13,6 +13,8 @@ KEPT = (
     "quiet",
     "canonical",
     "drift_ratios",
+    "drift_ratios_common",
+    "common_from",
     "drift_ratios_of_all",
     "kept",
     "classes",
@@ -25,6 +27,8 @@ KEPT = (
 )
 """What of the summary the rows need."""
 COMMAND = "S"
+CHOSEN_BY = ("two_features_at_quiet", "share_plateau_then_jump", "share_stuck")
+"""Statements that the training configuration was chosen by: that they hold is no test of them."""
 
 
 def excerpt(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,42 +51,50 @@ def rows(summary: Mapping[str, Any]) -> list[str]:
     made = [
         (drift, f"of usable estimates (w* a minimum), ratio of raw drifts: {_ratios(usable['frozen'])}; relative to "
          f"λ̂: {_ratios(usable['frozen'], 'relative')}; {_same(said['drift_three_times'])}", "drift_three_times"),
+        (f"… from step {summary['common_from']:g} on, by which every run of both has a usable λ̂",
+         _ratios(summary["drift_ratios_common"]["frozen"]) + "; the verdict hangs on which stretch of training is "
+         "asked about, so that of the row above does not stand alone", "drift_three_times_common"),
+        (f"… or at least larger at S = {low}", "the same ratios of usable estimates, against one", "drift_larger"),
         ("… of every λ̂ as it comes, those below baseline included",
          f"raw {_ratios(every['frozen'])}; {_same(said['drift_three_times_of_all'])}; with nβ·h_max alike "
-         f"{_ratios(every['equal_curvature'])}: the factor is how far λ̂ lies below zero early in training, while w* is "
-         "no minimum and the chains find lower loss", "drift_three_times_of_all"),
+         f"{_ratios(every['equal_curvature'])} ({said['drift_three_times_of_all']['equal_curvature']})",
+         "drift_three_times_of_all"),
         (f"At S = {low} the network keeps exactly two features",
          f"{kept['two']} of {kept['seeds']} seeds [{percent(kept['two_interval'][0])}, "
          f"{percent(kept['two_interval'][1])}]; {kept['more_on_the_way']} of them represent more on the way",
          "two_features_at_quiet"),
         ("About 25 % of the seeds show plateau then jump", _share(jumping, summary["seeds"]),
          "share_plateau_then_jump"),
-        ("One in five is stuck for good", f"{_share(stuck, summary['seeds'])}, stuck at step 8000", "share_stuck"),
+        ("One in five is stuck", f"{_share(stuck, summary['seeds'])} at the end of training, step 8000", "share_stuck"),
         ("Features emerge around step 700", f"median of a seed's features {_mean(when['emergence'], 0)}, mean over "
          f"{when['emergence']['seeds']} seeds", "emergence_near_700"),
-        ("Emergence is early, the rank jump late", f"{when['jump_after']} of {when['both']} seeds with a jump have it "
+        ("Emergence comes before the rank jump (order only: a jump is looked for from where something is represented)",
+         f"{when['jump_after']} of {when['both']} seeds with a jump have it "
          f"after the median emergence; the jumps lie at a median step of {number(when['jump']['median'], 4)}",
          "jump_after_emergence"),
         ("The measurable LLC effect tracks the rank jump, not emergence",
          f"within seeds, rise at the jump minus rise at emergence, usable estimates: {_mean(rise)}, {rise['seeds']} "
-         "seeds, since at emergence w* is hardly ever a minimum; "
-         f"{_detectable(rise)}; a run that is at a minimum while features emerge would settle it",
+         f"of {when['jump']['n']} seeds with a jump, those with a usable λ̂ before and after both; {_detectable(rise)}; "
+         "a run that is at a minimum while features emerge would settle it",
          "effect_at_jump_not_emergence"),
         ("… of every λ̂ as it comes", f"{_mean(rise_of_all)}, "
          f"{rise_of_all['seeds']} seeds, p = {number(rise_of_all['p_value'], 2)}: rise {_mean(rise_of_all['against'])} "
-         "at emergence, from far below zero",
+         "at emergence, where λ̂ is below baseline in most",
          "effect_at_jump_not_emergence_of_all"),
         ("The LLC is dominated by general training-time evolution",
          "share of a seed's LLC variance that log step and loss predict from the other seeds: "
          + "; ".join(f"S = {s}: {_mean(one['both']['across'])}" for s, one in summary["explained"].items())
-         + "; it agrees where the interval is above one half, and more seeds would tell at the others",
+         + " (pooled over seeds); it agrees where the interval is above one half",
          "training_time_dominates"),
         ("The LLC has value as a confirmatory metric, beside effective rank",
          f"finding the rank jump on held-out seeds, F1 of {best.replace('_', ' ')} alone {_mean(scores[best]['f1'])}, "
-         f"of the LLC alone {_mean(scores['llc']['f1'])}; LLC and effective rank together minus the best single one "
+         f"of the LLC alone {_mean(scores['llc']['f1'])} ({summary['combination']['events']} jumps where λ̂ is usable; "
+         f"the jump is defined by the effective rank); LLC and effective rank together minus the best single one "
          f"{_mean(together)}; {_detectable(together)}; more seeds that jump would settle it", "combination_better"),
     ]  # fmt: skip
-    return [f"| {statement} | {measured} | {COMMAND} | {said[name]['verdict']} |" for statement, measured, name in made]
+    verdicts = {name: one["verdict"] for name, one in said.items()}
+    verdicts |= {name: "reproduced" for name in CHOSEN_BY if verdicts[name] == "agrees"}
+    return [f"| {statement} | {measured} | {COMMAND} | {verdicts[name]} |" for statement, measured, name in made]
 
 
 def _ratios(table: Mapping[str, Any], scale: str = "raw") -> str:
@@ -97,7 +109,11 @@ def _same(verdict: Mapping[str, Any]) -> str:
 
 def _detectable(one: Mapping[str, Any]) -> str:
     found = one["detectable"]
-    return "no size is told" if found is None else f"{number(found, 2)} would have been found in 80 % of such studies"
+    return (
+        "so few tell nothing, six are the fewest"
+        if found is None
+        else f"{number(found, 2)} would have been found in 80 % of such studies"
+    )
 
 
 def _share(one: Mapping[str, Any], seeds: int) -> str:
@@ -105,6 +121,8 @@ def _share(one: Mapping[str, Any], seeds: int) -> str:
 
 
 def _mean(one: Mapping[str, Any], digits: int = 2) -> str:
+    if None in one["interval"]:
+        return f"{number(one['mean'], 3)} (no interval)"
     shown = [round(value) if digits == 0 else number(value, 3) for value in (one["mean"], *one["interval"])]
     return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 

@@ -26,6 +26,7 @@ def sections(trajectory: xr.Dataset, summary: Mapping[str, Any], *, found: Found
         _aligned(found),
         _associations(summary),
         _combination(summary),
+        *_by_setting(summary),
     ]
 
 
@@ -141,3 +142,20 @@ def _combination(summary: Mapping[str, Any]) -> Section:
         intervals over them; the difference in F1 from the best single indicator ("F1 − best"), and what it says: better
         where its interval lies above zero, not better where below {number(summary["combination"]["margin"])}.""",
     )
+
+
+def _by_setting(summary: Mapping[str, Any]) -> list[Section]:
+    if not summary["by_setting"]:
+        return []
+    return [
+        Section(
+            "Do the conclusions hang on (nβ, γ)?",
+            table=tables.by_setting(summary),
+            caption=f"""The same analyses at neighbouring settings, with 95 % intervals over seeds or runs: share of a
+            seed's LLC variance that log step and loss predict from the other seeds (S = {summary["canonical"]});
+            share of
+            the rank jumps, between usable estimates, that change points of the LLC find; Spearman ρ of LLC and
+            effective rank with log step and loss taken out (S = {summary["canonical"]}); F1 of LLC and effective rank
+            together minus that of the better one alone. Which estimates are usable differs between settings.""",
+        )
+    ]

@@ -13,6 +13,7 @@ DIMS: dict[str, tuple[str, ...]] = {
     "drifts": ("sparsity", "definition", "seed"),
     "drifts_by_setting": ("setting", "sparsity", "definition"),
     "drift_ratios": ("setting", "definition", "scale"),
+    "drift_ratios_common": ("setting", "definition", "scale"),
     "drifts_of_all": ("setting", "sparsity", "definition"),
     "drift_ratios_of_all": ("setting", "definition", "scale"),
     "components": ("of", "source"),
@@ -25,6 +26,7 @@ DIMS: dict[str, tuple[str, ...]] = {
     "aligned": ("indicator", "kind", "offset"),
     "rises": ("setting", "event"),
     "rises_of_all": ("setting", "event"),
+    "by_setting": ("setting", "end"),
     "associations": ("sparsity", "kind", "indicator"),
     "combination": ("combination",),
     "classes": ("sparsity", "kind"),
@@ -59,6 +61,10 @@ class Found:
     """`compare_drifts` of the LLC by sparsity against `canonical`, of which the row `quiet` (``.sel(group=quiet)``),
     one a setting: dims setting, definition, scale ("raw", "relative"); `ratio`, `ratio_low`, `ratio_high`,
     `ratio_bounded` (Fieller), `difference`, ..."""
+
+    drift_ratios_common: xr.Dataset
+    """As `drift_ratios`, from the step on (attrs["common_from"]) by which every run of both sparsities has had a usable
+    λ̂: the runs of some sparsities have one earlier than those of others."""
 
     components: xr.Dataset
     """`variance_components` of the LLC: dims of ("values", "increments"), source; variables `variance`, `low`, `high`,
@@ -115,6 +121,11 @@ class Found:
 
     drift_ratios_of_all: xr.Dataset | None = None
     """As `drift_ratios`, but of every finite λ̂."""
+
+    by_setting: xr.Dataset | None = None
+    """What is said of the LLC at every (nβ, γ), dims setting, end ("mean", "low", "high"): `trend`, the share predicted
+    by log step and loss from the other seeds at `canonical`; `recall` of the rank jump by change points; `association`
+    with the effective rank, log step and loss taken out, at `canonical`; `gain` in F1 of adding the effective rank."""
 
     rises_of_all: xr.Dataset | None = None
     """As `rises`, but of every finite λ̂."""

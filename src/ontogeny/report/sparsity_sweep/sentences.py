@@ -94,6 +94,11 @@ Is it larger at S = {{ quiet }}? In raw units {{ by_scale("raw") }}; relative to
 About {{ rules["times"] | number }} times (from {{ rules["times_least"] | number }} to
 {{ rules["times_most"] | number }}, and told from one):
 {{ counts(three["counts"]) }}{{ where(three["same_at"], three["neighbours"]) }}.
+{% set common = verdicts["drift_three_times_common"] -%}
+These drifts are over the checkpoints at which λ̂ is usable, which begin earlier at some sparsities than at others. From
+step {{ common_from | integer }} on, by which every run of both has begun, the ratios are raw
+{{ ratios("raw", drift_ratios_common["frozen"]) }}; about {{ rules["times"] | number }} times then
+{{ counts(common["counts"]) }}.
 {%- if "equal_curvature" in drift_ratios %}
 At equal nβ·h_max, where nβ differs between sparsities so that curvature counts alike, they are raw
 {{ ratios("raw", drift_ratios["equal_curvature"]) }}.
@@ -105,8 +110,10 @@ With every finite λ̂, also below baseline where w* is no minimum, the ratios a
 About {{ rules["times"] | number }} times then {{ counts(all["counts"]) }}
 {{- where(all["same_at"], all["neighbours"]) }}.
 {%- if all["counts"]["agrees"] > three["counts"]["agrees"] %}
-What differs between the two are the estimates below baseline: w* is no minimum there, λ̂ is negative and says how much
-loss the chains still found to gain, and the factor comes from them.
+What differs between the two are the estimates below baseline, {{ health["share_below"] | percent }} of all: w* is no
+minimum there, and a negative λ̂ says how much loss the chains still found to gain.
+{%- if "equal_curvature" in drift_ratios_of_all %} With nβ·h_max alike the raw ratios of every finite λ̂ are
+{{ ratios("raw", drift_ratios_of_all["equal_curvature"]) }}.{% endif %}
 {%- endif %}
 {%- endif %}
 """
@@ -123,12 +130,14 @@ VARIANCE = (
 {%- endfor -%}
 {%- endmacro -%}
 {%- set entered = components["entered"] -%}
-Of the variance of λ̂ over the sweep, the sources take: {{ split("values") }}; of the variance of its changes from
-checkpoint to checkpoint: {{ split("increments") }} (shares of the sum of the components, a negative one counted as
-nothing; seeds and chains are separate sources and are never pooled
-{%- if entered["seeds"] is not none %}; {{ entered["seeds"] }} seeds a sparsity and {{ entered["checkpoints"] }}
-checkpoints at which every λ̂ is usable, {{ entered["checkpoints_dropped"] }} checkpoints and
-{{ entered["seeds_dropped"] }} seeds left out{% endif %}).
+{% if entered["seeds"] is not none -%}
+Over the {{ entered["checkpoints"] }} checkpoints at which λ̂ is usable in every run of {{ entered["seeds"] }} seeds a
+sparsity ({{ entered["checkpoints_dropped"] }} others, most of them early, are left out)
+{%- else %}Over the checkpoints usable in every run{% endif %} the sources take of the variance of λ̂:
+{{ split("values") }}; of the variance of its changes from checkpoint to checkpoint: {{ split("increments") }} (shares
+of the sum of the components, a negative one counted as nothing; that λ̂ differs between sparsities is no drift;
+seeds and
+chains are separate sources and are never pooled).
 """
 )
 
@@ -141,9 +150,8 @@ Log step and loss alone, as fitted to the other seeds of the same sparsity, pred
 {%- if cell["interval"][0] is not none %} [{{ cell["interval"][0] | number(2) }},
 {{ cell["interval"][1] | number(2) }}]{% endif %} (S = {{ sparsity }}){{ ", " if not loop.last }}
 {%- endfor %}
-of the variance of a seed's LLC over its checkpoints (one: all of it; negative: worse than its own mean; mean over
-seeds,
-{{ interval_level | percent }} intervals); fitted to the seed itself they explain
+of the variance of a seed's LLC over its checkpoints (one: all of it; negative: worse than its own mean; pooled over
+seeds, each by its variance, with {{ interval_level | percent }} intervals); fitted to the seed itself they explain
 {% for sparsity, one in explained.items() -%}
 {%- set cell = one["both"]["within"] -%}
 {{ "—" if cell["mean"] is none else cell["mean"] | number(2) }} (S = {{ sparsity }}){{ ", " if not loop.last }}
@@ -172,7 +180,8 @@ indicators' variance)
 {{ one["loading"] | number(2) }}
 {%- if one["interval"][0] is not none %} [{{ one["interval"][0] | number(2) }}, {{ one["interval"][1] | number(2) }}]
 {%- endif %}{{ ", " if not loop.last }}{%- endfor %},
-{{ clear | length }} of them told from zero
+{{ clear | length }} of them told from zero, and the factors account for
+{{ factors["communality"]["llc"] | percent }} of the LLC's variance
 {%- endif %}.
 {%- else -%}
 A factor analysis of all indicators over all runs keeps no factor: their correlations are not above those of series
@@ -206,8 +215,9 @@ At S = {{ canonical }} a seed's features emerge at a median step of {{ timing["e
 The rank jumps in {{ timing["jump"]["n"] | count("seed") }}, at a median step of {{ timing["jump"] | spread }};
 {{ timing["jump_after"] }} of {{ timing["both"] }}
 ({{ timing["jump_after_share_interval"][0] | percent }} to {{ timing["jump_after_share_interval"][1] | percent }}) jump
-after the median emergence of their features. Emergence early, the jump late:
-{{ verdicts["jump_after_emergence"]["verdict"] }}.
+after the median emergence of their features. Emergence before the jump:
+{{ verdicts["jump_after_emergence"]["verdict"] }}, as an order only, since the search for a jump begins where the
+network represents something.
 {%- else -%}
 No seed has a rank jump that could be dated, so nothing can be said of its order.
 {%- endif -%}
@@ -224,13 +234,13 @@ has both.
 {%- else -%}
 Within seeds at S = {{ canonical }} the LLC's rise at the rank jump minus its rise at {{ against }} is {{ mean(rise) }}
 ({{ mean(rise["at"]) }} at the jump, {{ mean(rise["against"]) }} at the other; {{ rise["seeds"] }} of the
-{{ timing["jump"]["n"] | count("seed") }} with a jump, those whose λ̂ is usable in all windows;
+{{ timing["jump"]["n"] | count("seed") }} with a jump, those with a usable λ̂ before and after both;
 exact sign-flip p = {{ "undefined" if rise["p_value"] is none else
 rise["p_value"] | number(2) }}). The measurable effect belongs to the jump and not to emergence:
 {{ verdict["verdict"] }}
 {%- if verdict["verdict"] == "cannot be told" -%}
 {%- if rise["detectable"] is not none %}; a true difference of {{ rise["detectable"] | number }} would have been found
-in {{ rules["power"] | percent }} of such studies{% endif %}
+in {{ rules["power"] | percent }} of such studies{% else %}; so few seeds can tell nothing{% endif %}
 {%- endif %}
 {%- if verdict["neighbours"] %}; the verdict is the same at {{ verdict["same_at"] | length }} of
 {{ verdict["neighbours"] }} neighbouring settings of (nβ, γ){% endif %}.
@@ -240,8 +250,7 @@ in {{ rules["power"] | percent }} of such studies{% endif %}
 With every finite λ̂, also below baseline, the difference is {{ mean(all) }} ({{ mean(all["at"]) }} at the jump,
 {{ mean(all["against"]) }} at emergence; {{ all["seeds"] | count("seed") }}, p =
 {{ "undefined" if all["p_value"] is none else all["p_value"] | number(2) }}): {{ said["verdict"] }}
-{%- if said["verdict"] == "disagrees" %}; what rises at emergence is a λ̂ far below zero, while w* is no minimum
-{%- endif %}.
+{%- if said["verdict"] == "disagrees" %}; λ̂ is below baseline around most of these emergences{% endif %}.
 {%- endif -%}
 """
 )
@@ -300,7 +309,9 @@ COMBINATION = (
     + """
 {%- if combination["scores"] -%}
 Does a combination find the rank jump better than the best single indicator, on seeds held out from the choice of
-thresholds? The best single one is {{ named(combination["best_single"]) }}, with F1
+thresholds? Of the rank jumps {{ combination["events"] | integer }}, in {{ combination["seeds_with_events"] }} runs, lie
+where λ̂ is usable; the jump is defined by the effective rank, which so has a head start. The best single one is
+{{ named(combination["best_single"]) }}, with F1
 {{ mean(combination["scores"][combination["best_single"]]["f1"]) }}
 {%- if combination["best_single"] != "llc" and "llc" in combination["scores"] %} (the LLC alone:
 {{ mean(combination["scores"]["llc"]["f1"]) }}){% endif %}. F1 minus that of the best single one:
@@ -327,9 +338,10 @@ S = {{ s }}: {{ one["first_usable"] | spread if one["first_usable"]["n"] else "�
 {%- endfor %}. {% endif -%}
 Relative drift divides by the median |λ̂| of the seed, which differs between sparsities as well. An event is resolved to
 the spacing of the kept weights, a change point to that of the checkpoints.
-All checkpoints and seeds share the sampler's minibatches: errors common to them are in the standard errors of λ̂ and not
-in the intervals over seeds. The seeds of different sparsities begin from the same initial weights where they have the
-same number, and are taken as independent.
+All checkpoints and seeds share the sampler's minibatches: errors common to them are in the standard errors of λ̂ and
+not
+in the intervals over seeds. Seeds of one number begin from the same initial weights at every sparsity and draw on the
+same stream of training data; ratios between sparsities take them as independent.
 """
 
 CONCLUSIONS = (

@@ -65,6 +65,11 @@ def summarise(measurements: xr.Dataset, neighbours: xr.Dataset, found: Found) ->
                 str(s): _ratios(found.drift_ratios_of_all.sel(setting=s))
                 for s in found.drift_ratios_of_all["setting"].values
             },
+            "drift_ratios_common": {
+                str(s): _ratios(found.drift_ratios_common.sel(setting=s))
+                for s in found.drift_ratios_common["setting"].values
+            },
+            "common_from": found.drift_ratios_common.attrs.get("common_from"),
             "drifts_of_all": None
             if found.drifts_of_all is None
             else {str(s): _drifts(found.drifts_of_all.sel(setting=s)) for s in found.drifts_of_all["setting"].values},
@@ -79,6 +84,12 @@ def summarise(measurements: xr.Dataset, neighbours: xr.Dataset, found: Found) ->
             "rises_of_all": None
             if found.rises_of_all is None
             else {str(s): _rise(found.rises_of_all.sel(setting=s)) for s in found.rises_of_all["setting"].values},
+            "by_setting": {}
+            if found.by_setting is None
+            else {
+                str(s): {str(name): _ends(one) for name, one in found.by_setting.sel(setting=s).data_vars.items()}
+                for s in found.by_setting["setting"].values
+            },
             "against": str(found.rises.attrs.get("against", "emergence")),
             "detections": events.detections(found.detections),
             "detection_test": events.detection_test(found.detections),
@@ -219,6 +230,11 @@ def _factors(table: xr.Dataset) -> dict[str, Any]:
     }
 
 
+def _ends(one: xr.DataArray) -> dict[str, Any]:
+    mean, low, high = (float(value) for value in one.sel(end=["mean", "low", "high"]).values)
+    return {"mean": mean, "interval": [low, high]}
+
+
 def _rise(cell: xr.Dataset) -> dict[str, Any]:
     """The difference {mean, interval, seeds} with its tests, and both rises, `at` the jump and `against` emergence."""
     made, se = _interval(cell, middle="mean_difference"), float(cell["se"])
@@ -230,7 +246,7 @@ def _rise(cell: xr.Dataset) -> dict[str, Any]:
         "se": se,
         "sampler_share": float(cell["sampler_share"]),
         "p_value": float(cell["p_value"]),
-        "detectable": verdicts.detectable(se, made["seeds"]),
+        "detectable": verdicts.detectable(se, made["seeds"], verdicts.FEWEST_TO_TELL),
     }
 
 
@@ -271,6 +287,7 @@ def _combination(table: xr.Dataset) -> dict[str, Any]:
         "comparisons": comparisons,
         "best_single": table.attrs.get("best_single"),
         "seeds": table.attrs.get("seeds"),
+        "seeds_with_events": table.attrs.get("seeds_with_events"),
         "events": table.attrs.get("events"),
         "margin": table.attrs.get("margin"),
         "verdict": verdicts.together(SAID[one["statement"]] for one in said),
@@ -300,6 +317,7 @@ def _verdicts(summary: dict[str, Any]) -> dict[str, Any]:
     jump_last = verdicts.above(when["jump_after_share_interval"], verdicts.MOST)
     shares = {"plateau_then_jump": verdicts.PLATEAU_THEN_JUMP, "stuck": verdicts.STUCK}
     made = {f"drift_{name}": one for name, one in verdicts.drift_verdicts(summary["drift_ratios"], FROZEN).items()} | {
+        "drift_three_times_common": verdicts.drift_verdicts(summary["drift_ratios_common"], FROZEN)["three_times"],
         "two_features_at_quiet": {"verdict": two},
         "emergence_near_700": {"verdict": verdicts.contains(when["emergence"]["interval"], verdicts.EMERGES_AT)},
         "jump_after_emergence": {"verdict": jump_last},

@@ -23,6 +23,7 @@ ASSOCIATIONS = {
 }
 STATEMENTS = {
     "drift_three_times": "LLC drift at S = {quiet} is about {times} times that at S = {canonical}",
+    "drift_three_times_common": "… over the stretch of training that all runs share",
     "drift_larger": "LLC drift is larger at S = {quiet} than at S = {canonical}",
     "drift_three_times_of_all": "… about {times} times, with every finite λ̂, also where w* is no minimum",
     "drift_larger_of_all": "… larger, with every finite λ̂",
@@ -211,6 +212,16 @@ def rises(summary: Summary) -> Table:
         "p",
         "detectable",
     )
+    return Table(headers, rows)
+
+
+def by_setting(summary: Summary) -> Table:
+    """What is said of the LLC at every (nβ, γ), a row each."""
+    rows: list[list[Cell]] = [
+        [setting_name(setting), *(fraction(one[name]) for name in ("trend", "recall", "association", "gain"))]
+        for setting, one in summary["by_setting"].items()
+    ]
+    headers = ("setting", "trend predicts", "recall of jumps", "ρ with rank", "F1 gain with rank")
     return Table(headers, rows)
 
 

@@ -14,6 +14,8 @@ EMERGES_AT = 700.0
 PLATEAU_THEN_JUMP, STUCK = 0.25, 0.2
 TWO = 2
 """The document's other figures: step of emergence, shares of seeds, features kept where nothing forms."""
+EQUAL_CURVATURE = "equal_curvature"
+"""A setting that is no neighbour: nβ differs between sparsities there, and asks a question of its own."""
 MOST = 0.5
 """Share from which on something dominates, or holds in most seeds."""
 ALPHA, POWER = 0.05, 0.8
@@ -97,15 +99,21 @@ def counted(words: Iterable[str]) -> dict[str, int]:
     return {word: every.count(word) for word in WORDS} | {"variants": len(every)}
 
 
-def detectable(se: float | None, seeds: int) -> float | None:
+FEWEST_TO_TELL = 6
+"""Seeds from which on a sign-flip test can reach ALPHA: 2/2ⁿ ≤ 0.05."""
+
+
+def detectable(se: float | None, seeds: int, fewest: int = 2) -> float | None:
     """True mean at which a two-sided t test at ALPHA rejects zero with POWER: (t_{1−α/2} + t_{power})·s.e., n − 1 d.f.
+
+    Approximate for few seeds; None with fewer than `fewest`, where nothing could be told.
 
     >>> round(detectable(1.0, 20), 2)
     2.95
     """
     from scipy.stats import t
 
-    if se is None or not math.isfinite(se) or seeds < 2:
+    if se is None or not math.isfinite(se) or seeds < max(fewest, 2):
         return None
     return float((t.ppf(1 - ALPHA / 2, seeds - 1) + t.ppf(POWER, seeds - 1)) * se)
 
@@ -115,7 +123,8 @@ def drift_verdicts(ratios: dict[str, Any], frozen: str) -> dict[str, Any]:
 
     ratios: setting -> definition -> scale -> {"ratio", "interval"}, as in the summary. Returns, for "three_times" and
     for "larger": `verdict` (one mind of all variants at the frozen setting), `counts` there, `by_scale` (one of the
-    definitions of that scale) and `same_at`, the settings at which the variants say what they say at the frozen one.
+    definitions of that scale), `same_at`, the neighbours (nβ or γ doubled or halved) at which the variants say what
+    they say at the frozen one, and `equal_curvature`, what they say where nβ·h_max is alike.
     """
     rules = {
         "three_times": lambda cell: about_three_times(cell["ratio"], cell["interval"]),
@@ -134,7 +143,8 @@ def drift_verdicts(ratios: dict[str, Any], frozen: str) -> dict[str, Any]:
             "counts": counted(own.values()),
             "by_scale": {one: together(v for (_, s), v in own.items() if s == one) for one in scales},
             "counts_by_scale": {one: counted(v for (_, s), v in own.items() if s == one) for one in scales},
-            "neighbours": len(said) - 1,
-            "same_at": [s for s, cells in said.items() if s != frozen and cells == own],
+            "neighbours": len(said.keys() - {frozen, EQUAL_CURVATURE}),
+            "same_at": [s for s, cells in said.items() if s not in (frozen, EQUAL_CURVATURE) and cells == own],
+            "equal_curvature": together(said[EQUAL_CURVATURE].values()) if EQUAL_CURVATURE in said else CANNOT_TELL,
         }
     return made

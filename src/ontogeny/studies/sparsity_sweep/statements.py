@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,15 +19,16 @@ from ontogeny.analysis.emergence import feature_emergence
 from ontogeny.analysis.events import find_events
 from ontogeny.analysis.explained import explained_by_trend
 from ontogeny.analysis.factors import factor_analysis
-from ontogeny.analysis.intervals import t_interval
+from ontogeny.analysis.intervals import count_interval
 from ontogeny.analysis.proportions import class_fractions
 from ontogeny.analysis.sigmoid import start_of_representation
 from ontogeny.analysis.trajectories import CLASSES, classify_trajectories
 from ontogeny.analysis.variance import variance_components
+from ontogeny.core.errors import OntogenyError
 from ontogeny.estimators.status import usable
 from ontogeny.metrics.geometry import closest_polygon
 from ontogeny.report.sparsity_sweep.found import Found
-from ontogeny.studies.sparsity_sweep.settings import CANONICAL, FROZEN, QUIET
+from ontogeny.studies.sparsity_sweep.settings import CANONICAL, EQUAL_CURVATURE, FROZEN, QUIET
 from ontogeny.studies.superposition.statements import fit_jumps
 
 RUNS_A_SPARSITY = 1_000_000
@@ -76,14 +78,17 @@ def find(measurements: xr.Dataset, neighbours: xr.Dataset, trajectory: xr.Datase
         drifts={"llc": by_setting[FROZEN], **drifts},
         drifts_by_setting=_by("setting", by_setting),
         drift_ratios=_by("setting", {name: _ratio(one) for name, one in by_setting.items()}),
+        drift_ratios_common=_common_ratios(usable_at, at),
         drifts_of_all=_by("setting", as_they_come),
         drift_ratios_of_all=_by("setting", {name: _ratio(one) for name, one in as_they_come.items()}),
         components=_by("of", {of: variance_components(llc, llc_se, of=of) for of in ("values", "increments")}),
         explained=_each(lambda x, y, se: explained_by_trend(x, y, se=se), llc, shown["loss"], llc_se),
         factors=factor_analysis(shown),
         classes=_each(_classes, trajectory["effective_rank"], trajectory["feature_norm"]),
-        rises=_rises(usable_at, at, trajectory.sel(sparsity=CANONICAL)),
-        rises_of_all=_rises({name: one["llc"] for name, one in at.items()}, at, trajectory.sel(sparsity=CANONICAL)),
+        rises=_rises(_neighbours(usable_at), at, trajectory.sel(sparsity=CANONICAL)),
+        rises_of_all=_rises(
+            _neighbours({name: one["llc"] for name, one in at.items()}), at, trajectory.sel(sparsity=CANONICAL)
+        ),
         associations=_each(
             lambda x, *values: associations(
                 x, dict(zip(others, values, strict=True)), loss=values[list(others).index("loss")]
@@ -93,8 +98,70 @@ def find(measurements: xr.Dataset, neighbours: xr.Dataset, trajectory: xr.Datase
         ),
         quiet=QUIET,
         canonical=CANONICAL,
+        by_setting=_conclusions_by_setting(_neighbours(usable_at), at, shown, events),
         **_against_events(shown, _to_search(measurements, shown), events),
     )
+
+
+def _conclusions_by_setting(
+    llc_at: Mapping[str, xr.DataArray],
+    at: Mapping[str, xr.Dataset],
+    shown: Mapping[str, xr.DataArray],
+    events: xr.Dataset,
+) -> xr.Dataset:
+    """What trend, change points, association and combination say of the LLC at each (nβ, γ), in one number each."""
+    loss, rank = shown["loss"], shown["effective_rank"]
+    happened, rows = _as_runs(events, loss), {}
+    for name, llc in llc_at.items():
+        errors, runs = at[name]["llc_se"], _pooled(llc)
+        trend = explained_by_trend(_canonical(llc), _canonical(loss), se=_canonical(errors)).sel(trend="both")
+        jump = detection(change_points(runs, _pooled(errors)), happened, runs, kinds=["rank_jump"])
+        jump = jump.sel(kind="rank_jump")
+        rho = associations(_canonical(llc), {"rank": _canonical(rank)}, loss=_canonical(loss))
+        rho = rho.sel(kind="without_log_step_and_loss", indicator="rank")
+        both = _combined({"llc": runs, "effective_rank": _pooled(rank)}, happened)
+        gain = both.sel(combination="llc + effective_rank") if both.sizes["combination"] else None
+        rows[name] = {
+            "trend": [float(trend[f"across_{k}"]) for k in ("mean", "low", "high")],
+            "recall": [float(jump[k]) for k in ("recall", "recall_low", "recall_high")],
+            "association": [float(rho[k]) for k in ("mean_rho", "low", "high")],
+            "gain": [math.nan] * 3
+            if gain is None
+            else [float(gain[k]) for k in ("difference", "difference_low", "difference_high")],
+        }
+    names = list(next(iter(rows.values())))
+    return xr.Dataset(
+        {name: (("setting", "end"), [row[name] for row in rows.values()]) for name in names},
+        coords={"setting": np.array(list(rows), dtype=object), "end": ["mean", "low", "high"]},
+    )
+
+
+def _canonical(array: xr.DataArray) -> xr.DataArray:
+    return array.sel(sparsity=CANONICAL, drop=True)
+
+
+def _combined(indicators: Mapping[str, xr.DataArray], happened: xr.Dataset) -> xr.Dataset:
+    """``combined_detection`` of the rank jump; without rows where too few jumps lie where λ̂ is usable."""
+    try:
+        return combined_detection(indicators, happened, kind="rank_jump")
+    except OntogenyError:
+        return xr.Dataset(coords={"combination": np.array([], dtype=object)})
+
+
+def _pooled(array: xr.DataArray) -> xr.DataArray:
+    """Every sparsity's seeds as separate runs, dim ``seed``."""
+    parts = [
+        array.sel(sparsity=sparsity, drop=True).assign_coords(seed=array["seed"] + RUNS_A_SPARSITY * number)
+        for number, sparsity in enumerate(_sparsities(array))
+    ]
+    return xr.concat(parts, "seed")
+
+
+def _as_runs(events: xr.Dataset, array: xr.DataArray) -> xr.Dataset:
+    """The events with the seed numbers that ``_pooled`` gives."""
+    place = {sparsity: number for number, sparsity in enumerate(_sparsities(array))}
+    numbers = [place[float(sparsity)] for sparsity in events["sparsity"].values]
+    return events.assign(seed=events["seed"] + RUNS_A_SPARSITY * xr.DataArray(numbers, dims="event"))
 
 
 def _sparsities(table: xr.Dataset | xr.DataArray) -> list[float]:
@@ -116,6 +183,27 @@ def _by(dim: str, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
 def _ratio(drifts: xr.Dataset) -> xr.Dataset:
     groups = {sparsity: drifts.sel(sparsity=sparsity, drop=True) for sparsity in _sparsities(drifts)}
     return compare_drifts(groups, CANONICAL).sel(group=QUIET, drop=True)
+
+
+def _neighbours(at: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Without "equal_curvature", which at the canonical sparsity is the frozen setting itself."""
+    return {name: llc for name, llc in at.items() if name != EQUAL_CURVATURE}
+
+
+def _common_ratios(usable_at: Mapping[str, xr.DataArray], at: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Drift from the step on from which every run of both sparsities has had a usable λ̂ at the frozen setting."""
+    both = {name: llc.sel(sparsity=[QUIET, CANONICAL]) for name, llc in usable_at.items()}
+    begun = np.isfinite(both[FROZEN].transpose("checkpoint", ...).values)
+    first = int(np.argmax(np.maximum.accumulate(begun, axis=0).all((1, 2))))
+    ratios = {
+        name: _ratio(_each(drift, llc.isel(checkpoint=slice(first, None)), _of(at[name]["llc_se"], llc, first)))
+        for name, llc in both.items()
+    }
+    return _by("setting", ratios).assign_attrs(common_from=float(usable_at[FROZEN]["step"][first]))
+
+
+def _of(errors: xr.DataArray, llc: xr.DataArray, first: int) -> xr.DataArray:
+    return errors.sel(sparsity=llc["sparsity"]).isel(checkpoint=slice(first, None))
 
 
 def _classes(effective_rank: xr.DataArray, feature_norm: xr.DataArray) -> xr.Dataset:
@@ -176,20 +264,12 @@ def _against_events(
     """How the changes of each indicator stand to the events; all sparsities' seeds as separate runs."""
     place = {sparsity: number for number, sparsity in enumerate(_sparsities(shown["llc"]))}
 
-    def pooled(array: xr.DataArray) -> xr.DataArray:
-        parts = [
-            array.sel(sparsity=sparsity, drop=True).assign_coords(seed=array["seed"] + RUNS_A_SPARSITY * number)
-            for sparsity, number in place.items()
-        ]
-        return xr.concat(parts, "seed")
-
-    numbers = [place[float(sparsity)] for sparsity in events["sparsity"].values]
-    happened = events.assign(seed=events["seed"] + RUNS_A_SPARSITY * xr.DataArray(numbers, dims="event"))
+    happened = _as_runs(events, shown["llc"])
     changes, found, alarms = {}, {}, {}
     for name, (array, se) in searched.items():
-        series = pooled(array)
-        table = change_points(series, None if se is None else pooled(se))
-        grid = series if set(series.dims) == {"seed", "checkpoint"} else pooled(shown["loss"])
+        series = _pooled(array)
+        table = change_points(series, None if se is None else _pooled(se))
+        grid = series if set(series.dims) == {"seed", "checkpoint"} else _pooled(shown["loss"])
         found[name] = detection(table, happened, grid, kinds=EVENT_KINDS)
         alarms[name] = _by_sparsity(found[name]["false_alarms_by_seed"], place)
         run = table["seed"].values
@@ -201,16 +281,13 @@ def _against_events(
         name: _by(
             "kind",
             {
-                kind: event_aligned(pooled(value), happened, OFFSETS, kind=kind).drop_dims("seed")
+                kind: event_aligned(_pooled(value), happened, OFFSETS, kind=kind).drop_dims("seed")
                 for kind in EVENT_KINDS
             },
         )
         for name, value in shown.items()
     }
-    jumping = set(happened["seed"].values[happened["kind"].values == "rank_jump"].tolist())
-    combination = xr.Dataset(coords={"combination": np.array([], dtype=object)})  # one jump teaches nothing
-    if len(jumping) > 1:
-        combination = combined_detection({name: pooled(shown[name]) for name in COMBINED}, happened, kind="rank_jump")
+    combination = _combined({name: _pooled(shown[name]) for name in COMBINED}, happened)
     return {
         "events": events,
         "changes": changes,
@@ -222,11 +299,12 @@ def _against_events(
 
 
 def _by_sparsity(alarms: xr.DataArray, place: Mapping[float, int]) -> xr.Dataset:
-    means = [t_interval(alarms.values[alarms["seed"].values // RUNS_A_SPARSITY == number]) for number in place.values()]
+    sparsity = alarms["seed"].values // RUNS_A_SPARSITY
+    means = [count_interval(alarms.values[sparsity == number]) for number in place.values()]
     return xr.Dataset(
         {
             "mean": ("sparsity", [one.mean for one in means]),
-            "low": ("sparsity", [max(one.low, 0.0) for one in means]),
+            "low": ("sparsity", [one.low for one in means]),
             "high": ("sparsity", [one.high for one in means]),
             "seeds": ("sparsity", [one.n for one in means]),
         },
