@@ -71,10 +71,10 @@ def combination(summary: Summary) -> Table:
         rows.append(
             [
                 " + ".join(indicator_name(one) for one in name.split(" + ")),
-                *(fraction(cell[k]) for k in ("f1", "precision", "recall", "average_precision")),
+                *(fraction(cell[k]) for k in ("f1", "average_precision")),
                 "—" if beside is None else fraction(beside),
                 "—" if beside is None else beside["statement"],
             ]
         )
-    headers = ("indicators", "F1", "precision", "recall", "AP", "F1 − best", "so it is")
-    return Table(headers, rows, text_columns=(0, 6))
+    headers = ("indicators", "F1", "AP", "F1 − best", "so it is")
+    return Table(headers, rows, text_columns=(0, 4))

@@ -41,6 +41,23 @@ indicator. We ask how far the LLC drifts where features form and where nothing d
 it tracks, how it compares with the other indicators, and how much of it is training time alone.
 """
 
+SHORT = (
+    NAMES
+    + """
+In short. About {{ rules["times"] | number }} times the LLC drift at S = {{ quiet }} of that at S = {{ canonical }}:
+{{ verdicts["drift_three_times"]["verdict"] }} where w* is a minimum,
+{{ verdicts["drift_three_times_common"]["verdict"] }} over the stretch of training that all runs share
+{%- if "drift_three_times_of_all" in verdicts %}, {{ verdicts["drift_three_times_of_all"]["verdict"] }} of every λ̂ as it
+comes{% endif %}.
+{%- if "llc" in detections and "rank_jump" in detections["llc"] %}
+{%- set jump = detections["llc"]["rank_jump"] %} Change points of the LLC
+{%- if jump["finds"] %} find{% else %} are not told from random points as finders of{% endif %} the rank jump, where λ̂
+is usable around it{% endif %}. That the LLC and effective rank together find it better than the better of the two:
+{{ combination["verdict"] or "cannot be told" }}. That general training-time evolution dominates the LLC:
+{{ verdicts["training_time_dominates"]["verdict"] }}. The figures follow.
+"""
+)
+
 QUIET = (
     NAMES
     + """
@@ -345,6 +362,7 @@ same stream of training data; ratios between sparsities take them as independent
 """
 
 CONCLUSIONS = (
+    SHORT,
     DRIFT,
     QUIET,
     VARIANCE,
