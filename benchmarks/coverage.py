@@ -51,13 +51,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--problems", nargs="+", default=list(PROBLEMS))
     arguments = parser.parse_args()
     began = time.perf_counter()
     print(f"λ̂({N_BETA:g}, {LOCALIZATION:g}), target {TARGET_SE:.0%}, {arguments.repetitions} repetitions a problem\n")
     print("| problem | exact | mean of estimates | in the 95 % interval | mean z | sd of z | sd / mean s.e. | ok |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
-        for name in PROBLEMS:
+        for name in arguments.problems:
             rows = list(pool.map(estimate, [(name, seed) for seed in range(arguments.repetitions)], chunksize=10))
             llc, se, exact = (np.array([row[i] for row in rows]) for i in (1, 2, 3))
             z = (llc - exact) / se
