@@ -30,7 +30,14 @@ def required():
             wanted = Requirement(line)
             fixed = any(one.operator == "==" and "*" not in one.version for one in wanted.specifier)
             needed = wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in extras)
-            if needed and not fixed:
+            itself = canonicalize_name(wanted.name) == "ontogeny"  # dev brings the project's own extras
+            if itself:
+                extras_of_its_own = project["optional-dependencies"]
+                own_lines = [line for extra in wanted.extras for line in extras_of_its_own[extra]]
+                left += [
+                    (canonicalize_name(one.name), frozenset({"", *one.extras})) for one in map(Requirement, own_lines)
+                ]
+            elif needed and not fixed:
                 left.append((canonicalize_name(wanted.name), frozenset({"", *wanted.extras})))
     return {name for name, _ in seen if name is not None}
 
