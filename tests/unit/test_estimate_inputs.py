@@ -1,4 +1,4 @@
-"""What og.estimate_llc accepts, and what it leaves alone: data, losses, selections of weights, models of every kind."""
+"""What og.estimate_llc accepts, and what it leaves alone: data, selections of weights, models of every kind."""
 
 import random
 
@@ -150,15 +150,6 @@ def test_rows_with_tokens_labels_and_text():
 def test_a_plain_dict_means_named_data_sets_even_with_one_name():
     found = og.estimate_llc(Linear(), {"train": data()}, squares, **SHORT)
     assert found.llc.dims == ("dataset",) and list(found.dataset.values) == ["train"]
-
-
-def test_a_loss_per_position_is_averaged_over_positions():
-    def at_positions(model, batch):
-        return (model(batch[0]) - batch[1] * torch.arange(1.0, 4.0)) ** 2
-
-    by_position = og.sample(Linear(), data(), at_positions, **MINIBATCH)
-    by_example = og.sample(Linear(), data(), lambda m, b: at_positions(m, b).mean(1), **MINIBATCH)
-    same_numbers(by_position, by_example, rtol=ROUNDING)
 
 
 def dim(draws):
@@ -405,34 +396,3 @@ def test_torchs_own_encoder_layer_is_batched_over_chains(mask):
     assert draws.attrs["mode"] == "vmap"
     at_w_star = reconstruction(layer.eval(), x).mean().item()
     np.testing.assert_allclose(draws["loss_at_center"].values, at_w_star, rtol=1e-5)
-
-
-def test_tensors_by_name_reach_the_loss_by_name():
-    x, y = data()
-    by_name = og.sample(Regression(), {"train": {"x": x, "y": y}}, from_dict, **MINIBATCH).isel(dataset=0)
-    same_numbers(by_name, og.sample(Regression(), {"train": (x, y)}, squares, **MINIBATCH).isel(dataset=0))
-    with pytest.raises(OntogenyError, match=r"lengths are 40, 39\.$"):
-        as_examples({"x": x, "y": y[1:]})
-
-
-def test_predictions_broadcast_against_targets_are_refused():
-    """(batch, 1) - (batch,) is (batch, batch), which would pass for a loss per position."""
-    x, y = data()
-
-    def crossed(model, batch):
-        return (model(batch[0]) - batch[1]) ** 2
-
-    with pytest.raises(OntogenyError, match=r"crosses every example with every other, shape \(8, 8\).*squeeze\(1\)\.$"):
-        og.estimate_llc(Regression(), (x, y[:, 0]), crossed, **MINIBATCH)
-    square = torch.randn(EXAMPLES, 8, 3)  # as many positions as examples in a batch: no fault
-    found = og.estimate_llc(Regression(), square, lambda model, batch: model(batch)[..., 0] ** 2, **MINIBATCH)
-    assert np.isfinite(found.llc)
-
-
-def test_what_a_loss_raises_is_said_with_what_it_was_given():
-    x, y = data()
-    with pytest.raises(
-        OntogenyError, match=r"fails on the first batch, a tensor of shape \(8, 3\): .*\{'train'"
-    ) as error:
-        og.estimate_llc(Regression(), {"x": x, "y": y}, from_dict, **MINIBATCH)
-    assert error.value.__cause__ is not None and "\n" not in str(error.value)

@@ -97,12 +97,20 @@ def alike(array: xr.DataArray, name: str, like: list[Series], of: str = "indicat
     return [own[one.seed] for one in like]
 
 
-def errors_alike(se: xr.DataArray, like: list[Series], of: str = "indicator") -> list[Series]:
-    """Standard errors in the order of the seeds of `like`, at the same steps, none of them negative."""
+def errors_alike(se: xr.DataArray | None, like: list[Series], of: str = "indicator") -> list[Series]:
+    """Standard errors in the order of the seeds of `like`, at the same steps, none of them negative; None: all 0."""
+    if se is None:
+        return [one._replace(values=0 * one.steps) for one in like]
     errors = alike(se, "se", like, of)
-    if any((one.values < 0).any() for one in errors):
-        raise OntogenyError("se must hold standard errors, none negative; got a negative value: pass llc_se, say.")
+    for one in errors:
+        check_errors(one.values)
     return errors
+
+
+def check_errors(se: Array) -> None:
+    """Refuse standard errors of which one is negative."""
+    if (se < 0).any():
+        raise OntogenyError("se must hold standard errors, none negative; got a negative value: pass llc_se, say.")
 
 
 def per_seed(value: xr.DataArray | float, like: xr.DataArray, name: str) -> Array:

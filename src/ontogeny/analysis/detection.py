@@ -69,7 +69,7 @@ def detection(
     `_null` (mean over the draws); `p_value`; `lag` (point − event, steps, positive: late; mean over seeds of a seed's
     mean) with `lag_low`, `lag_high` (Student t), `lag_seeds`, and `lag_median` over all pairs. Without kind:
     `false_alarms`, points that no event of any kind in `events` is near, a seed, and `false_alarms_quiet`, the same
-    over the `quiet_seeds` without any event, both with `_low`, `_high` (t, cut at 0; NaN for one seed). By seed:
+    over the `quiet_seeds` without any event, both with `_low`, `_high` (`count_interval`). By seed:
     `found_by_seed`, `false_alarms_by_seed`, `events_by_seed` (kind, seed), `matched_by_seed` (kind, seed). What cannot
     be computed (recall without events) is NaN.
 

@@ -67,7 +67,7 @@ def drift(indicator: xr.DataArray, se: xr.DataArray | None = None, unit_of: xr.D
     [9.0, 18.0]
     """
     rows = series(indicator, "indicator")
-    errors = errors_alike(se, rows) if se is not None else [one._replace(values=0 * one.steps) for one in rows]
+    errors = errors_alike(se, rows)
     sizes = rows if unit_of is None else _same_seeds(unit_of, "unit_of", rows)
     cells = [_of_seed(one.values, error.values) for one, error in zip(rows, errors, strict=True)]
     raw, floors = (np.array([cell[k] for cell in cells]).T for k in (0, 1))

@@ -53,7 +53,7 @@ def explained_by_trend(llc: xr.DataArray, loss: xr.DataArray, *, se: xr.DataArra
     """
     rows = series(llc, "llc")
     losses = alike(loss, "loss", rows, "llc")
-    errors = errors_alike(se, rows, "llc") if se is not None else [one._replace(values=0 * one.steps) for one in rows]
+    errors = errors_alike(se, rows, "llc")
     cells = [_Cell(x, y, e) for x, y, e in zip(rows, losses, errors, strict=True)]
     within = np.array([cell.within() for cell in cells]).T
     across = np.array([cell.across([other for other in cells if other is not cell]) for cell in cells]).T

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ontogeny.analysis.checks import Array, along, seeds_of, steps_of, variable
+from ontogeny.analysis.checks import Array, along, check_errors, seeds_of, steps_of, variable
 from ontogeny.analysis.intervals import LEVEL
 from ontogeny.core.errors import OntogenyError
 
@@ -160,14 +160,11 @@ def _cells(array: xr.DataArray, name: str, group: str) -> Array:
 def _noise(se: xr.DataArray, indicator: xr.DataArray, group: str) -> Array:
     """Squared standard errors in the indicator's order of groups and seeds."""
     errors = _cells(se, "se", group)
-    if errors.shape != _cells(indicator, "indicator", group).shape or any(
-        not np.array_equal(se[name].values, indicator[name].values) for name in (group, "seed", "step")
-    ):
+    if any(not np.array_equal(se[name].values, indicator[name].values) for name in (group, "seed", "step")):
         raise OntogenyError(
             f"se must have the same {group}, seeds and steps as indicator, in the same order; select both alike."
         )
-    if (errors < 0).any():
-        raise OntogenyError("se must hold standard errors, none negative; got a negative value: pass llc_se, say.")
+    check_errors(errors)
     return errors**2
 
 

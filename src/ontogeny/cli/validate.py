@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import Counter
 from pathlib import Path
@@ -27,6 +26,7 @@ def validate(
     from rich.console import Console
 
     from ontogeny.core.version import __version__
+    from ontogeny.report.words import plain
     from ontogeny.store import write_text
     from ontogeny.validation import suite
 
@@ -41,38 +41,29 @@ def validate(
         "exact: λ̂(nβ, γ) by closed form or quadrature, or, with an error, by an independent reference sampler. λ is "
         "its limit at large nβ, for information. z: distance in standard errors."
     )
-    for column in suite.summarise(rows):
+    columns = suite.summarise(rows)
+    for column in columns:
         console.print(
             f"{column.title}: median error {column.median:.2%}, worst {column.worst:.2%} ({column.worst_problem}), "
             f"{column.problems} problems, {column.gradients:,} gradient evaluations, {column.seconds:.0f} s of work"
         )
-    words = Counter(row.status for row in rows)
-    console.print(
-        "status: "
-        + ", ".join(f"{count} {word}" for word, count in words.most_common())
-        + "; what is not ok is said to be "
-        "less sure than asked for, and is held to the same bounds"
-    )
+    words = ", ".join(f"{count} {word}" for word, count in Counter(row.status for row in rows).most_common())
+    console.print(f"status: {words}; what is not ok is less sure than was asked for, and is held to the same bounds")
     console.print(f"done in {time.monotonic() - began:.0f} s")
     if json_file is not None:
         found: dict[str, Any] = {
             "ontogeny_version": __version__,
             "seed": seed,
             "part": "full" if full else "quick",
-            "rows": [_finite(asdict(row) | {"fault": row.fault}) for row in rows],
-            "columns": [_finite(column._asdict()) for column in suite.summarise(rows)],
+            "rows": [asdict(row) | {"fault": row.fault} for row in rows],
+            "columns": [column._asdict() for column in columns],
         }
-        write_text(json_file, json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False))
+        write_text(json_file, json.dumps(plain(found), indent=1, ensure_ascii=False, allow_nan=False))
     faults = [
         f"{row.problem} at nβ = {row.n_beta:g}, γ = {row.localization:g}: {row.fault}" for row in rows if row.fault
     ]
     if faults:
         raise OntogenyError(f"{len(faults)} of {len(rows)} estimates are off: {'; '.join(faults)}.")
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN; what is not known is null there."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
 def _tables(rows: list[Any]) -> list[Any]:

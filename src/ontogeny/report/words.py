@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 
 def render(template: str, summary: Mapping[str, Any]) -> str:
@@ -139,4 +140,21 @@ def spread_of(values: npt.ArrayLike) -> dict[str, Any]:
         "median": float(np.median(finite)),
         "mean": float(finite.mean()),
         "range": [float(finite.min()), float(finite.max())],
+    }
+
+
+def estimate_of(table: xr.Dataset, name: str) -> dict[str, Any]:
+    """One variable of a table without dims with the interval that stands beside it as ``name_low``, ``name_high``."""
+    return {"mean": float(table[name]), "interval": [float(table[f"{name}_{end}"]) for end in ("low", "high")]}
+
+
+def classes_of(fractions: xr.Dataset) -> dict[str, Any]:
+    """Class of trajectory -> {count, fraction, interval}; fractions: from `ontogeny.analysis.class_fractions`."""
+    return {
+        str(kind): {
+            "count": int(one["count"]),
+            "fraction": float(one["fraction"]),
+            "interval": [float(one["low"]), float(one["high"])],
+        }
+        for kind, one in ((k, fractions.sel(kind=k)) for k in fractions["kind"].values)
     }

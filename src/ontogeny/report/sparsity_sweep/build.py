@@ -137,13 +137,13 @@ def _drift(summary: Mapping[str, Any], found: Found) -> list[Section]:
         ),
         Section(
             "",
-            table=tables.drift_numbers(summary),
+            table=tables.drift_numbers(summary, "raw"),
             caption="""Mean drift of each indicator over seeds, in its own unit, with 95 % bootstrap-t intervals over
             seeds. Indicators without a standard error of their own have no noise floor taken off.""",
         ),
         Section(
             "",
-            table=tables.relative_drift_numbers(summary),
+            table=tables.drift_numbers(summary, "relative"),
             caption="Mean drift of each indicator over its own size (the median of its absolute value in that seed).",
         ),
     ]

@@ -11,7 +11,7 @@ import xarray as xr
 from ontogeny.analysis.intervals import t_interval
 from ontogeny.analysis.proportions import clopper_pearson
 from ontogeny.report.sparsity_sweep.verdicts import ALPHA
-from ontogeny.report.words import spread_of
+from ontogeny.report.words import estimate_of, spread_of
 
 EMERGENCE, JUMP = "emergence", "rank_jump"
 
@@ -70,7 +70,7 @@ def detections(table: xr.Dataset) -> dict[str, Any]:
                 p = float(cell["p_value"])
                 made[str(indicator)][str(kind)] = {
                     "events": int(cell["events"]),
-                    **{name: _estimate(cell, name) for name in ("recall", "precision", "lag")},
+                    **{name: estimate_of(cell, name) for name in ("recall", "precision", "lag")},
                     **{name: float(cell[name]) for name in ("recall_null", "precision_null")},
                     "p_value": p,
                     "finds": bool(p <= bar),
@@ -94,10 +94,6 @@ def tracked(found: dict[str, Any]) -> dict[str, list[str]]:
     """Kind -> the indicators that find it better than chance; found: from `detections`."""
     kinds = dict.fromkeys(kind for cells in found.values() for kind in cells)
     return {kind: [i for i, cells in found.items() if kind in cells and cells[kind]["finds"]] for kind in kinds}
-
-
-def _estimate(cell: xr.Dataset, name: str) -> dict[str, Any]:
-    return {"mean": float(cell[name]), "interval": [float(cell[f"{name}_{end}"]) for end in ("low", "high")]}
 
 
 def _is(events: xr.Dataset, kind: str) -> npt.NDArray[np.bool_]:

@@ -42,9 +42,8 @@ def _p(p: float | None, draws: int | None) -> str:
 
 
 def _steps(cell: Mapping[str, Any]) -> str:
-    whole = {"mean": cell["mean"], "interval": cell["interval"]}
     if None in (cell["mean"], *cell["interval"]):
-        return estimate(whole)
+        return estimate(cell)
     mean, low, high = (f"{v:+,.0f}".replace("-", "−") for v in (cell["mean"], *cell["interval"]))
     return f"{mean} [{low}, {high}]"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import xarray as xr
@@ -14,7 +15,7 @@ from ontogeny.report.health import count_health
 from ontogeny.report.sparsity_sweep import event_numbers as events
 from ontogeny.report.sparsity_sweep import verdicts
 from ontogeny.report.sparsity_sweep.found import Found
-from ontogeny.report.words import plain, spread_of
+from ontogeny.report.words import classes_of, estimate_of, plain, spread_of
 
 FROZEN = "frozen"
 ASKED = "llc + effective_rank"
@@ -46,55 +47,31 @@ def summarise(measurements: xr.Dataset, neighbours: xr.Dataset, found: Found) ->
             "rules": verdicts.RULES,
             "association_kind": str(found.associations["kind"].values[-1]),
             "health": count_health(measurements),
-            "health_by_sparsity": {key(s): _usable(one) for s, one in by_sparsity(measurements)},
-            "health_by_setting": {str(s): _usable(neighbours.sel(setting=s)) for s in neighbours["setting"].values},
-            "kept": {key(s): _kept(one) for s, one in by_sparsity(measurements)},
-            "classes": {key(s): _classes(one) for s, one in by_sparsity(found.classes)},
+            "health_by_sparsity": _by_sparsity(measurements, _usable),
+            "health_by_setting": _by_setting(neighbours, _usable),
+            "kept": _by_sparsity(measurements, _kept),
+            "classes": _by_sparsity(found.classes, classes_of),
             "class_interval_level": float(found.classes.attrs.get("level", LEVEL)),
             "drifts": {name: _drifts(table) for name, table in found.drifts.items()},
-            "drifts_by_setting": {
-                str(s): _drifts(found.drifts_by_setting.sel(setting=s))
-                for s in found.drifts_by_setting["setting"].values
-            },
-            "drift_ratios": {
-                str(s): _ratios(found.drift_ratios.sel(setting=s)) for s in found.drift_ratios["setting"].values
-            },
-            "drift_ratios_of_all": None
-            if found.drift_ratios_of_all is None
-            else {
-                str(s): _ratios(found.drift_ratios_of_all.sel(setting=s))
-                for s in found.drift_ratios_of_all["setting"].values
-            },
-            "drift_ratios_common": {
-                str(s): _ratios(found.drift_ratios_common.sel(setting=s))
-                for s in found.drift_ratios_common["setting"].values
-            },
+            "drifts_by_setting": _by_setting(found.drifts_by_setting, _drifts),
+            "drift_ratios": _by_setting(found.drift_ratios, _ratios),
+            "drift_ratios_of_all": _by_setting(found.drift_ratios_of_all, _ratios),
+            "drift_ratios_common": _by_setting(found.drift_ratios_common, _ratios),
             "common_from": found.drift_ratios_common.attrs.get("common_from"),
-            "drifts_of_all": None
-            if found.drifts_of_all is None
-            else {str(s): _drifts(found.drifts_of_all.sel(setting=s)) for s in found.drifts_of_all["setting"].values},
+            "drifts_of_all": _by_setting(found.drifts_of_all, _drifts),
             "components": _components(found.components),
-            "explained": {
-                key(s): _explained(found.explained.sel(sparsity=s)) for s in found.explained["sparsity"].values
-            },
+            "explained": _by_sparsity(found.explained, _explained),
             "factors": _factors(found.factors),
             "events": events.what_happened(found.events, measurements),
             "timing": events.timing(found.events, found.canonical, measurements),
-            "rises": {str(s): _rise(found.rises.sel(setting=s)) for s in found.rises["setting"].values},
-            "rises_of_all": None
-            if found.rises_of_all is None
-            else {str(s): _rise(found.rises_of_all.sel(setting=s)) for s in found.rises_of_all["setting"].values},
-            "by_setting": {}
-            if found.by_setting is None
-            else {
-                str(s): {str(name): _ends(one) for name, one in found.by_setting.sel(setting=s).data_vars.items()}
-                for s in found.by_setting["setting"].values
-            },
+            "rises": _by_setting(found.rises, _rise),
+            "rises_of_all": _by_setting(found.rises_of_all, _rise),
+            "by_setting": _by_setting(found.by_setting, _conclusions) or {},
             "against": str(found.rises.attrs.get("against", "emergence")),
             "detections": events.detections(found.detections),
             "detection_test": events.detection_test(found.detections),
             "unexplained": _unexplained(found.unexplained),
-            "associations": {key(s): _associations(one) for s, one in by_sparsity(found.associations)},
+            "associations": _by_sparsity(found.associations, _associations),
             "combination": _combination(found.combination),
         }
     )
@@ -112,9 +89,16 @@ def key(sparsity: float) -> str:
     return f"{float(sparsity):g}"
 
 
-def by_sparsity(table: xr.Dataset) -> list[tuple[float, xr.Dataset]]:
-    """Each sparsity with its part of the table."""
-    return [(float(s), table.sel(sparsity=s)) for s in table["sparsity"].values]
+def _by_sparsity(table: xr.Dataset, numbers: Callable[[xr.Dataset], dict[str, Any]]) -> dict[str, Any]:
+    """Sparsity -> the numbers of its part of the table."""
+    return {key(s): numbers(table.sel(sparsity=s)) for s in table["sparsity"].values}
+
+
+def _by_setting(table: xr.Dataset | None, numbers: Callable[[xr.Dataset], dict[str, Any]]) -> dict[str, Any] | None:
+    """Setting -> the numbers of its part of the table; None without a table."""
+    if table is None:
+        return None
+    return {str(s): numbers(table.sel(setting=s)) for s in table["setting"].values}
 
 
 def _interval(cell: xr.Dataset, prefix: str = "", middle: str = "mean") -> dict[str, Any]:
@@ -149,29 +133,18 @@ def _kept(part: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _classes(fractions: xr.Dataset) -> dict[str, Any]:
-    return {
-        str(kind): {
-            "count": int(one["count"]),
-            "fraction": float(one["fraction"]),
-            "interval": [float(one["low"]), float(one["high"])],
-        }
-        for kind, one in ((k, fractions.sel(kind=k)) for k in fractions["kind"].values)
-    }
-
-
 def _drifts(table: xr.Dataset) -> dict[str, Any]:
     """sparsity -> definition -> scale -> {mean, interval, seeds}."""
-    return {
-        key(s): {
+    return _by_sparsity(
+        table,
+        lambda one: {
             str(d): {
                 "raw": _interval(one.sel(definition=d)),
                 "relative": _interval(one.sel(definition=d), "relative_"),
             }
             for d in one["definition"].values
-        }
-        for s, one in by_sparsity(table)
-    }
+        },
+    )
 
 
 def _ratios(table: xr.Dataset) -> dict[str, Any]:
@@ -230,9 +203,13 @@ def _factors(table: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _ends(one: xr.DataArray) -> dict[str, Any]:
-    mean, low, high = (float(value) for value in one.sel(end=["mean", "low", "high"]).values)
-    return {"mean": mean, "interval": [low, high]}
+def _conclusions(table: xr.Dataset) -> dict[str, Any]:
+    """What is said of the LLC at one setting -> {mean, interval}."""
+    made = {}
+    for name, one in table.data_vars.items():
+        mean, low, high = (float(value) for value in one.sel(end=["mean", "low", "high"]).values)
+        made[str(name)] = {"mean": mean, "interval": [low, high]}
+    return made
 
 
 def _rise(cell: xr.Dataset) -> dict[str, Any]:
@@ -252,10 +229,7 @@ def _rise(cell: xr.Dataset) -> dict[str, Any]:
 
 def _unexplained(table: xr.Dataset) -> dict[str, Any]:
     """indicator -> sparsity -> {mean, interval, seeds}."""
-    return {
-        str(i): {key(s): _interval(one) for s, one in by_sparsity(table.sel(indicator=i))}
-        for i in table["indicator"].values
-    }
+    return {str(i): _by_sparsity(table.sel(indicator=i), _interval) for i in table["indicator"].values}
 
 
 def _associations(table: xr.Dataset) -> dict[str, Any]:
@@ -274,9 +248,9 @@ def _combination(table: xr.Dataset) -> dict[str, Any]:
     scores, comparisons = {}, {}
     for name in (str(c) for c in table["combination"].values):
         one = table.sel(combination=name)
-        scores[name] = {k: _bounded(one, k) for k in ("f1", "precision", "recall", "average_precision")}
+        scores[name] = {k: estimate_of(one, k) for k in ("f1", "precision", "recall", "average_precision")}
         if str(one["statement"].item()):
-            comparisons[name] = _bounded(one, "difference") | {
+            comparisons[name] = estimate_of(one, "difference") | {
                 "detectable": float(one["detectable_difference"]),
                 "statement": str(one["statement"].item()),
             }
@@ -292,10 +266,6 @@ def _combination(table: xr.Dataset) -> dict[str, Any]:
         "margin": table.attrs.get("margin"),
         "verdict": verdicts.together(SAID[one["statement"]] for one in said),
     }
-
-
-def _bounded(cell: xr.Dataset, name: str) -> dict[str, Any]:
-    return {"mean": float(cell[name]), "interval": [float(cell[f"{name}_{end}"]) for end in ("low", "high")]}
 
 
 def _rise_verdict(by_setting: dict[str, Any]) -> dict[str, Any]:

@@ -90,23 +90,12 @@ def _basis(one: Mapping[str, Any]) -> str:
     return "; ".join(said) or "—"
 
 
-def drift_numbers(summary: Summary) -> Table:
-    """Mean drift of every indicator, by definition and sparsity, in the indicator's own unit."""
+def drift_numbers(summary: Summary, scale: str) -> Table:
+    """Mean drift of every indicator, by definition and sparsity; scale: "raw", in its own unit, or "relative"."""
     rows: list[list[Cell]] = []
     for name, by_sparsity in summary["drifts"].items():
         for definition in next(iter(by_sparsity.values())):
-            cells = [estimate(by_sparsity[s][definition]["raw"]) for s in by_sparsity]
-            rows.append([indicator_name(name), definition_name(definition), *cells])
-    sparsities = next(iter(summary["drifts"].values()))
-    return Table(("indicator", "definition", *(f"S = {s}" for s in sparsities)), rows, text_columns=(0, 1))
-
-
-def relative_drift_numbers(summary: Summary) -> Table:
-    """Mean drift of every indicator over its own size, by definition and sparsity."""
-    rows: list[list[Cell]] = []
-    for name, by_sparsity in summary["drifts"].items():
-        for definition in next(iter(by_sparsity.values())):
-            cells = [estimate(by_sparsity[s][definition]["relative"]) for s in by_sparsity]
+            cells = [estimate(by_sparsity[s][definition][scale]) for s in by_sparsity]
             rows.append([indicator_name(name), definition_name(definition), *cells])
     sparsities = next(iter(summary["drifts"].values()))
     return Table(("indicator", "definition", *(f"S = {s}" for s in sparsities)), rows, text_columns=(0, 1))

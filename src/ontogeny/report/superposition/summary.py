@@ -16,7 +16,7 @@ from ontogeny.report.superposition.levels import llc_across_jump
 from ontogeny.report.superposition.sensitivity import calibration
 from ontogeny.report.superposition.sensitivity import sensitivity as at_neighbours
 from ontogeny.report.superposition.verdicts import verdicts
-from ontogeny.report.words import plain, spread_of
+from ontogeny.report.words import classes_of, plain, spread_of
 
 TEXTBOOK = "plateau_then_jump"
 CELL = (
@@ -58,7 +58,7 @@ def summarise(
             "n_beta": measurements.attrs.get("n_beta"),
             "localization": measurements.attrs.get("localization"),
             "dataset_size": measurements.attrs.get("dataset_size"),
-            "classes": _classes(fractions),
+            "classes": classes_of(fractions),
             "class_interval_level": float(fractions.attrs["level"]),
             "interval_level": LEVEL,
             "fits": _fits(fits, kinds),
@@ -83,17 +83,6 @@ def summarise(
     )
     summary["verdicts"] = verdicts(summary["tests"], summary["test_settings"]["alpha_each"])
     return summary
-
-
-def _classes(fractions: xr.Dataset) -> dict[str, Any]:
-    return {
-        str(kind): {
-            "count": int(one["count"]),
-            "fraction": float(one["fraction"]),
-            "interval": [float(one["low"]), float(one["high"])],
-        }
-        for kind, one in ((k, fractions.sel(kind=k)) for k in fractions["kind"].values)
-    }
 
 
 def _fits(fits: xr.Dataset, kinds: xr.Dataset) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,8 +15,7 @@ from ontogeny.analysis.change_points import change_points
 from ontogeny.analysis.combination import combined_detection
 from ontogeny.analysis.detection import detection
 from ontogeny.analysis.drift import compare_drifts, drift
-from ontogeny.analysis.emergence import feature_emergence
-from ontogeny.analysis.events import find_events
+from ontogeny.analysis.events import find_events, steps_by_seed
 from ontogeny.analysis.explained import explained_by_trend
 from ontogeny.analysis.factors import factor_analysis
 from ontogeny.analysis.intervals import count_interval
@@ -25,11 +24,10 @@ from ontogeny.analysis.sigmoid import start_of_representation
 from ontogeny.analysis.trajectories import CLASSES, classify_trajectories
 from ontogeny.analysis.variance import variance_components
 from ontogeny.core.errors import OntogenyError
-from ontogeny.estimators.status import usable
 from ontogeny.metrics.geometry import closest_polygon
 from ontogeny.report.sparsity_sweep.found import Found
 from ontogeny.studies.sparsity_sweep.settings import CANONICAL, EQUAL_CURVATURE, FROZEN, QUIET
-from ontogeny.studies.superposition.statements import fit_jumps
+from ontogeny.studies.superposition.statements import usable_llc
 
 RUNS_A_SPARSITY = 1_000_000
 """Where sparsities are pooled, a run's number is this times the sparsity's place, and the seed."""
@@ -41,13 +39,21 @@ RISE_MARGIN = 60.0
 COMBINED = ("llc", "effective_rank", "mean_feature_norm")
 
 
+class Tables(NamedTuple):
+    """Of the LLC at one setting of (nβ, γ): by trend and by indicator at the canonical sparsity, by kind over all."""
+
+    explained: xr.Dataset
+    detected: xr.Dataset
+    associated: xr.Dataset
+
+
 def indicators(measurements: xr.Dataset) -> dict[str, xr.DataArray]:
     """Every indicator as one number a checkpoint; λ̂ only where it is a statement about a minimum."""
     norms, cosines = measurements["feature_norm"], abs(measurements["cosine_similarity"])
     features = norms.sizes["feature"]
     pairs = (cosines.sum(("feature", "other_feature")) - features) / (features * (features - 1))
     return {
-        "llc": measurements["llc"].where(usable(measurements)),
+        "llc": usable_llc(measurements),
         "loss": measurements["loss"],
         "effective_rank": measurements["effective_rank"],
         "mean_feature_norm": norms.mean("feature").assign_attrs(
@@ -69,11 +75,25 @@ def find(measurements: xr.Dataset, neighbours: xr.Dataset, trajectory: xr.Datase
     others = {name: value for name, value in shown.items() if name != "llc"}
     settings = [str(name) for name in neighbours["setting"].values]
     at = {name: neighbours.sel(setting=name, drop=True) for name in settings}
-    usable_at = {name: one["llc"].where(usable(one)) for name, one in at.items()}
-    drifts = {name: _each(lambda x: drift(x), value) for name, value in others.items()}
+    usable_at = {name: usable_llc(one) for name, one in at.items()}
+    drifts = {name: _each(drift, value) for name, value in others.items()}
     by_setting = {name: _each(drift, usable_at[name], at[name]["llc_se"]) for name in settings}
     as_they_come = {name: _each(drift, at[name]["llc"], at[name]["llc_se"]) for name in settings}
     events = xr.concat([_events(trajectory, s) for s in _sparsities(trajectory)], "event", combine_attrs="override")
+    dated = events.isel(event=events["sparsity"].values == CANONICAL)
+    against_events = _against_events(shown, _to_search(measurements, shown), events)
+    explained = _each(lambda x, y, se: explained_by_trend(x, y, se=se), llc, shown["loss"], llc_se)
+    associated = _each(
+        lambda x, loss, *values: associations(x, dict(zip(others, values, strict=True)), loss=loss),
+        llc,
+        shown["loss"],
+        *others.values(),
+    )
+    frozen = Tables(
+        explained.sel(sparsity=CANONICAL),
+        against_events["detections"].sel(indicator="llc"),
+        associated.sel(sparsity=CANONICAL),
+    )
     return Found(
         drifts={"llc": by_setting[FROZEN], **drifts},
         drifts_by_setting=_by("setting", by_setting),
@@ -82,24 +102,16 @@ def find(measurements: xr.Dataset, neighbours: xr.Dataset, trajectory: xr.Datase
         drifts_of_all=_by("setting", as_they_come),
         drift_ratios_of_all=_by("setting", {name: _ratio(one) for name, one in as_they_come.items()}),
         components=_by("of", {of: variance_components(llc, llc_se, of=of) for of in ("values", "increments")}),
-        explained=_each(lambda x, y, se: explained_by_trend(x, y, se=se), llc, shown["loss"], llc_se),
+        explained=explained,
         factors=factor_analysis(shown),
         classes=_each(_classes, trajectory["effective_rank"], trajectory["feature_norm"]),
-        rises=_rises(_neighbours(usable_at), at, trajectory.sel(sparsity=CANONICAL)),
-        rises_of_all=_rises(
-            _neighbours({name: one["llc"] for name, one in at.items()}), at, trajectory.sel(sparsity=CANONICAL)
-        ),
-        associations=_each(
-            lambda x, *values: associations(
-                x, dict(zip(others, values, strict=True)), loss=values[list(others).index("loss")]
-            ),
-            llc,
-            *others.values(),
-        ),
+        rises=_rises(_neighbours(usable_at), at, dated),
+        rises_of_all=_rises(_neighbours({name: one["llc"] for name, one in at.items()}), at, dated),
+        associations=associated,
         quiet=QUIET,
         canonical=CANONICAL,
-        by_setting=_conclusions_by_setting(_neighbours(usable_at), at, shown, events),
-        **_against_events(shown, _to_search(measurements, shown), events),
+        by_setting=_conclusions_by_setting(_neighbours(usable_at), at, shown, events, frozen),
+        **against_events,
     )
 
 
@@ -108,17 +120,18 @@ def _conclusions_by_setting(
     at: Mapping[str, xr.Dataset],
     shown: Mapping[str, xr.DataArray],
     events: xr.Dataset,
+    frozen: Tables,
 ) -> xr.Dataset:
     """What trend, change points, association and combination say of the LLC at each (nβ, γ), in one number each."""
     loss, rank = shown["loss"], shown["effective_rank"]
     happened, rows = _as_runs(events, loss), {}
     for name, llc in llc_at.items():
-        errors, runs = at[name]["llc_se"], _pooled(llc)
-        trend = explained_by_trend(_canonical(llc), _canonical(loss), se=_canonical(errors)).sel(trend="both")
-        jump = detection(change_points(runs, _pooled(errors)), happened, runs, kinds=["rank_jump"])
-        jump = jump.sel(kind="rank_jump")
-        rho = associations(_canonical(llc), {"rank": _canonical(rank)}, loss=_canonical(loss))
-        rho = rho.sel(kind="without_log_step_and_loss", indicator="rank")
+        runs = _pooled(llc)
+        tables = frozen if name == FROZEN else _tables(llc, at[name]["llc_se"], loss, rank, happened)
+        trend = tables.explained.sel(trend="both")
+        jump = tables.detected.sel(kind="rank_jump")
+        rho = tables.associated.sel(kind="without_log_step_and_loss", indicator="effective_rank")
+        # of the two alone, at every setting: a third indicator could be the best single one
         both = _combined({"llc": runs, "effective_rank": _pooled(rank)}, happened)
         gain = both.sel(combination="llc + effective_rank") if both.sizes["combination"] else None
         rows[name] = {
@@ -133,6 +146,18 @@ def _conclusions_by_setting(
     return xr.Dataset(
         {name: (("setting", "end"), [row[name] for row in rows.values()]) for name in names},
         coords={"setting": np.array(list(rows), dtype=object), "end": ["mean", "low", "high"]},
+    )
+
+
+def _tables(
+    llc: xr.DataArray, llc_se: xr.DataArray, loss: xr.DataArray, rank: xr.DataArray, happened: xr.Dataset
+) -> Tables:
+    """The tables at a neighbour, of the rank and its jump only; arrays: (sparsity, seed, checkpoint)."""
+    one, its_loss, runs = _canonical(llc), _canonical(loss), _pooled(llc)
+    return Tables(
+        explained_by_trend(one, its_loss, se=_canonical(llc_se)),
+        detection(change_points(runs, _pooled(llc_se)), happened, runs, kinds=["rank_jump"]),
+        associations(one, {"effective_rank": _canonical(rank)}, loss=its_loss),
     )
 
 
@@ -223,22 +248,25 @@ def _events(trajectory: xr.Dataset, sparsity: float) -> xr.Dataset:
     return table.assign(sparsity=("event", np.full(table.sizes["event"], sparsity)))
 
 
-def _rises(llc_at: Mapping[str, xr.DataArray], at: Mapping[str, xr.Dataset], trajectory: xr.Dataset) -> xr.Dataset:
-    """The LLC's rise at the rank jump less that at the median feature's emergence, at every setting."""
-    fits = fit_jumps(trajectory)
-    jump = fits["inflection"].where(fits["accepted"])
-    emergence = feature_emergence(trajectory["feature_norm"])["emergence"].median("feature")
+def _rises(llc_at: Mapping[str, xr.DataArray], at: Mapping[str, xr.Dataset], events: xr.Dataset) -> xr.Dataset:
+    """The LLC's rise at the rank jump less that at the median feature's emergence, at every setting.
+
+    events: those at the canonical sparsity.
+    """
+    jump, emergence = (_median_step(events, kind, at[FROZEN]["seed"]) for kind in ("rank_jump", "emergence"))
     rises = {
-        name: paired_rise(
-            llc.sel(sparsity=CANONICAL, drop=True),
-            jump,
-            emergence,
-            margin=RISE_MARGIN,
-            se=at[name]["llc_se"].sel(sparsity=CANONICAL, drop=True),
-        )
+        name: paired_rise(_canonical(llc), jump, emergence, margin=RISE_MARGIN, se=_canonical(at[name]["llc_se"]))
         for name, llc in llc_at.items()
     }
     return _by("setting", rises).assign_attrs(against="the median emergence of the features")
+
+
+def _median_step(events: xr.Dataset, kind: str, seeds: xr.DataArray) -> xr.DataArray:
+    """The median step of a seed's events of one kind, NaN without any; a rank jump is the only one of its seed."""
+    steps = steps_by_seed(events, seeds.values, kind)
+    return xr.DataArray(
+        [np.median(own) if len(own) else math.nan for own in steps], dims="seed", coords={"seed": seeds}
+    )
 
 
 def _to_search(
@@ -262,8 +290,7 @@ def _against_events(
     events: xr.Dataset,
 ) -> dict[str, Any]:
     """How the changes of each indicator stand to the events; all sparsities' seeds as separate runs."""
-    place = {sparsity: number for number, sparsity in enumerate(_sparsities(shown["llc"]))}
-
+    every = _sparsities(shown["llc"])
     happened = _as_runs(events, shown["llc"])
     changes, found, alarms = {}, {}, {}
     for name, (array, se) in searched.items():
@@ -271,11 +298,11 @@ def _against_events(
         table = change_points(series, None if se is None else _pooled(se))
         grid = series if set(series.dims) == {"seed", "checkpoint"} else _pooled(shown["loss"])
         found[name] = detection(table, happened, grid, kinds=EVENT_KINDS)
-        alarms[name] = _by_sparsity(found[name]["false_alarms_by_seed"], place)
+        alarms[name] = _by_sparsity(found[name]["false_alarms_by_seed"], every)
         run = table["seed"].values
         changes[name] = table.assign(
             seed=("event", run % RUNS_A_SPARSITY),
-            sparsity=("event", np.array(list(place))[run // RUNS_A_SPARSITY]),
+            sparsity=("event", np.array(every)[run // RUNS_A_SPARSITY]),
         )
     aligned = {
         name: _by(
@@ -298,9 +325,10 @@ def _against_events(
     }
 
 
-def _by_sparsity(alarms: xr.DataArray, place: Mapping[float, int]) -> xr.Dataset:
-    sparsity = alarms["seed"].values // RUNS_A_SPARSITY
-    means = [count_interval(alarms.values[sparsity == number]) for number in place.values()]
+def _by_sparsity(alarms: xr.DataArray, every: list[float]) -> xr.Dataset:
+    """Mean count a run of each sparsity; alarms: (seed,), numbered as ``_pooled`` does."""
+    number = alarms["seed"].values // RUNS_A_SPARSITY
+    means = [count_interval(alarms.values[number == place]) for place in range(len(every))]
     return xr.Dataset(
         {
             "mean": ("sparsity", [one.mean for one in means]),
@@ -308,5 +336,5 @@ def _by_sparsity(alarms: xr.DataArray, place: Mapping[float, int]) -> xr.Dataset
             "high": ("sparsity", [one.high for one in means]),
             "seeds": ("sparsity", [one.n for one in means]),
         },
-        coords={"sparsity": list(place)},
+        coords={"sparsity": every},
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schema import describe
 from ontogeny.core.version import __version__
 from ontogeny.execution.local import run_chunks
@@ -29,13 +27,12 @@ from ontogeny.studies.sparsity_sweep.settings import (
     SPARSITIES,
     SweepSettings,
 )
+from ontogeny.studies.start import check_call, say_if_slow
 from ontogeny.studies.superposition import measure
 from ontogeny.studies.superposition.checkpoints import assemble, chunks
+from ontogeny.studies.superposition.sensitivity import KEPT
 from ontogeny.studies.superposition.settings import DEFAULT_SEEDS, SEEDS_A_GROUP
 from ontogeny.studies.superposition.study import seeds_there, to_measure, to_train, trained
-
-WORDS = ("llc", "llc_se", "r_hat", "ess", "chains_lost", "status", "regime", "h_max", "localisation_ratio")
-"""What is kept of an estimate at each setting."""
 
 FEWEST_SEEDS = 3
 """Below it neither a variance between seeds nor its interval can be told."""
@@ -66,18 +63,9 @@ def run(
     Raises:
         OntogenyError: for an unknown preset, fewer than 3 seeds, or a folder that holds something else.
     """
-    if preset not in PRESETS:
-        raise OntogenyError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
-    if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < FEWEST_SEEDS):
-        raise OntogenyError(
-            f"seeds must be at least {FEWEST_SEEDS}, since every interval is over seeds; got {seeds!r}."
-        )
+    check_call(preset, seeds, presets=PRESETS, fewest=FEWEST_SEEDS, since="every interval is over seeds")
+    say_if_slow()
     settings = PRESETS[preset]
-    if not compiler_available():
-        print(
-            "ontogeny: no C++ compiler with Python's headers was found; sampling takes twenty times longer.",
-            file=sys.stderr,
-        )
     store = Store(out or Path("runs") / f"sparsity-sweep-{preset}", settings.identity())
     trajectory = _train(settings, max(seeds or DEFAULT_SEEDS, seeds_there(store)), store, progress, workers)
     every = settings_by_name(settings, store)
@@ -154,7 +142,7 @@ def _measure(
         "compiled": int(compiler_available()),
         "calibration": json.dumps(frozen.calibration.to_dict()),
     }
-    neighbours = xr.concat([side_by_side(name, list(WORDS)) for name in every], "setting", combine_attrs="drop")
+    neighbours = xr.concat([side_by_side(name, list(KEPT)) for name in every], "setting", combine_attrs="drop")
     neighbours = neighbours.assign_coords(setting=np.array(list(every), dtype=object))
     for name in ("n_beta", "localization", "step_size"):
         values = [[getattr(one, name) for one in settings.values()] for settings in every.values()]

@@ -29,6 +29,7 @@ MOST_CHAINS = 4
 BURN_IN, DRAWS = 4.0, 16.0
 """In relaxation times 1/(εγ); the cost of all four is then a fifth of the quick preset's chain-steps."""
 KEPT = ("llc", "llc_se", "r_hat", "ess", "chains_lost", "status", "regime", "h_max", "localisation_ratio")
+"""What is kept of an estimate at each setting."""
 
 
 def neighbour(settings: SuperpositionSettings, name: str) -> SuperpositionSettings:

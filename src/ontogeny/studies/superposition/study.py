@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import xarray as xr
 
 from ontogeny.analysis.sigmoid import start_of_representation
-from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schema import describe
 from ontogeny.core.version import __version__
 from ontogeny.execution.local import Chunk, run_chunks
 from ontogeny.sampling.compiled import compiler_available
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
+from ontogeny.studies.start import check_call, say_if_slow
 from ontogeny.studies.superposition import measure, sensitivity
 from ontogeny.studies.superposition.checkpoints import assemble, chunks
 from ontogeny.studies.superposition.settings import DEFAULT_SEEDS, PRESETS, SEEDS_A_GROUP, SuperpositionSettings
@@ -59,16 +58,9 @@ def run(
     Raises:
         OntogenyError: for an unknown preset, no seeds, or a folder that holds something else.
     """
-    if preset not in PRESETS:
-        raise OntogenyError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
-    if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
-        raise OntogenyError(f"seeds must be at least 1; got {seeds!r}.")
+    check_call(preset, seeds, presets=PRESETS)
+    say_if_slow()
     settings = PRESETS[preset]
-    if not compiler_available():
-        print(
-            "ontogeny: no C++ compiler with Python's headers was found; sampling takes twenty times longer.",
-            file=sys.stderr,
-        )
     store = Store(out or Path("runs") / f"superposition-{preset}", settings.identity())
     count = max(seeds or DEFAULT_SEEDS, seeds_there(store))
     run_chunks(measure.train, to_train(settings, count), store, text="training", progress=progress, workers=workers)
