@@ -106,16 +106,6 @@ def test_the_algebraically_largest_eigenvalue(eigenvalues, largest):
         assert value <= largest + 1e-9 * max(abs(e) for e in eigenvalues)  # a Rayleigh quotient is a lower bound
 
 
-def test_masks_restrict_the_hessian_to_the_sampled_weights():
-    product, matrix = operator([9.0, 4.0, 2.0, 1.0, 0.5])
-    mask = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0], dtype=torch.float64)
-    kept = mask.bool()
-    largest = torch.linalg.eigvalsh(matrix[kept][:, kept])[-1].item()
-    found = largest_eigenvalue(product, start(5), {"w": mask})
-    assert found == pytest.approx(largest, rel=1e-6)
-    assert largest_eigenvalue(product, start(5), {"w": torch.zeros(5, dtype=torch.float64)}) == 0.0
-
-
 def test_the_eigenvalue_of_a_loss():
     params = some(0)
     found = largest_eigenvalue(lambda vector: hessian_vector_product(Loss(), params, BATCH, vector), some(5))

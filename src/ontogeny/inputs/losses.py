@@ -15,6 +15,8 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.components import Masks
 from ontogeny.inputs.datasets import Examples
+from ontogeny.inputs.shared_forward import CutModel, Entering
+from ontogeny.inputs.slices import slice_of
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
@@ -32,15 +34,23 @@ class _Pair(nn.Module):
 
 
 class ModuleLoss:
-    """``loss_fn(model, batch)`` as ``loss(params, batch) -> (batch,)``, params the selected weights by name.
+    """``loss_fn(model, batch)`` as ``loss(params, batch) -> (batch,)``, params the selected weights by parameter name.
 
-    Every floating-point weight and buffer is a copy in the sampling dtype; positions are averaged within an example.
+    Of a parameter that is sampled in part, ``params`` holds that part alone. Every floating-point weight and buffer is
+    a copy in the sampling dtype; positions are averaged within an example. With ``cut``, minibatches may be
+    :class:`ontogeny.inputs.shared_forward.Entering`, and the forward pass below the cut is left out.
     """
 
     def __init__(
-        self, model: nn.Module, loss_fn: LossFunction, selected: Masks, dtype: torch.dtype, device: torch.device
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        selected: Masks,
+        dtype: torch.dtype,
+        device: torch.device,
+        cut: CutModel | None = None,
     ) -> None:
-        self._pair = _Pair(model, loss_fn)
+        self._pair, self._cut = _Pair(model if cut is None else cut.model, loss_fn), cut
         copies = {
             f"model.{name}": value.detach().to(device=device, dtype=dtype if value.is_floating_point() else None)
             for name, value in model.named_parameters()
@@ -51,13 +61,21 @@ class ModuleLoss:
             )
             for name, value in model.named_buffers()
         }
-        self.center: Params = {name: copies[f"model.{name}"].clone() for name in selected}
-        self._frozen = {name: value for name, value in copies.items() if name.removeprefix("model.") not in selected}
+        some = {name: mask for name, mask in selected.items() if mask is None or bool(mask.any())}
+        self._slices = {name: slice_of(mask, device) for name, mask in some.items()}
+        self.center: Params = {name: part.take(copies[f"model.{name}"]).clone() for name, part in self._slices.items()}
+        self._frozen = copies
 
     def raw(self, params: Params, batch: Batch) -> Tensor:
         """What the loss function returns, unreduced and unchecked."""
-        weights = {f"model.{name}": value for name, value in params.items()}
-        return functional_call(self._pair, {**self._frozen, **weights}, (batch,))
+        weights = dict(self._frozen)
+        for name, value in params.items():
+            weights[f"model.{name}"] = self._slices[name].put(self._frozen[f"model.{name}"], value)
+        if isinstance(batch, Entering):
+            assert self._cut is not None
+            with self._cut.entered(batch.hidden):
+                return functional_call(self._pair, weights, (batch.batch,))
+        return functional_call(self._pair, weights, (batch,))
 
     def __call__(self, params: Params, batch: Batch) -> Tensor:
         """One loss per example, shape ``(batch,)``."""
@@ -189,6 +207,8 @@ def _first_losses(loss: ModuleLoss, params: Params, batch: Batch) -> Tensor:
 
 
 def _shape(batch: Batch) -> str:
+    if isinstance(batch, Entering):
+        return _shape(batch.batch)
     if isinstance(batch, Tensor):
         return f"a tensor of shape {tuple(batch.shape)}"
     if isinstance(batch, dict):

@@ -54,41 +54,34 @@ def dense_hessian(loss: Loss, params: Params, batch: Batch, chunk: int = 8) -> T
     return torch.cat([vmap(hessian(mean))(part) for part in flat.split(chunk)])
 
 
-def largest_eigenvalue(
-    product: Callable[[Params], Params], start: Params, masks: Params | None = None, tolerance: float = 1e-3
-) -> float:
+def largest_eigenvalue(product: Callable[[Params], Params], start: Params, tolerance: float = 1e-3) -> float:
     """The algebraically largest eigenvalue, by Lanczos (ARPACK through scipy), relative error about ``tolerance``.
 
-    ``product`` maps v to H·v, both without a chain axis; ``start`` is where the Krylov space begins; ``masks`` restrict
-    H to the sampled weights. Up to 16 weights the matrix is built and solved. A Ritz value is a lower bound. Units:
-    loss/weight². NaN where a product is not finite.
+    ``product`` maps v to H·v, both without a chain axis; ``start`` is where the Krylov space begins. Up
+    to 16 weights the matrix is built and solved. A Ritz value is a lower bound. Units: loss/weight². NaN where a
+    product is not finite.
     """
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     first = flatten(start)
-    keep = np.ones(first.size, dtype=bool) if masks is None else flatten(masks) > 0
-    dim = int(keep.sum())
+    dim = first.size
 
     def apply(vector: np.ndarray) -> np.ndarray:
-        whole = np.zeros(first.size)
-        whole[keep] = vector.ravel()
-        return flatten(product(unflatten_like(whole, start)))[keep]
+        return flatten(product(unflatten_like(vector.ravel(), start)))
 
-    if dim == 0:
-        return 0.0
     if dim <= SMALL:
         matrix = np.stack([apply(unit) for unit in np.eye(dim)])
         return float(np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1]) if np.isfinite(matrix).all() else math.nan
-    image = apply(first[keep])
+    image = apply(first)
     if not np.isfinite(image).all():
         return math.nan
     if not image.any():
         return 0.0
     operator = LinearOperator((dim, dim), matvec=apply, dtype=np.float64)
     try:
-        return float(eigsh(operator, k=1, which="LA", v0=first[keep], tol=tolerance, return_eigenvectors=False)[0])
+        return float(eigsh(operator, k=1, which="LA", v0=first, tol=tolerance, return_eigenvectors=False)[0])
     except ArpackError:  # as where the curvature is zero but for rounding
-        return float(first[keep] @ image / (first[keep] @ first[keep]))
+        return float(first @ image / (first @ first))
 
 
 def krylov_top(product: Callable[[Params], Params], start: Params, steps: int) -> tuple[float, Params]:

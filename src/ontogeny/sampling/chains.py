@@ -17,6 +17,7 @@ from torch import Tensor
 from ontogeny.core.rng import generator
 from ontogeny.core.trees import chain_sum, repeat_chains, spread, tree_map, unflatten
 from ontogeny.core.types import Batch, Loss, Params
+from ontogeny.sampling.at_center import WithCenter
 from ontogeny.sampling.compiled import CompiledStep
 from ontogeny.sampling.evaluation import Evaluation, Mode, evaluation
 from ontogeny.sampling.kernels import Kernel
@@ -57,7 +58,6 @@ class Constants(NamedTuple):
     """w* of every centre."""
     center: Params
     """w* of every chain's centre."""
-    masks: Params | None
     n_beta: Tensor
     localization: Tensor
     step_size: Tensor
@@ -152,20 +152,11 @@ def _step_function(
         offset = tree_map(torch.sub, state.params, fixed.center)
         control: Sequence[Tensor]
         if fixed.gradient is not None:
-            # w* goes along as one more chain of each centre
-            everywhere = tree_map(lambda w, c: torch.cat([w, c], axis), state.params, fixed.centers)
-            found, values = zip(*(how.gradients(everywhere, part) for part in parts), strict=True)
-            chains = values[0].shape[1] - next(iter(fixed.centers.values())).shape[axis]
-            losses = tuple(value[:, :chains] for value in values)
-            baselines = tuple(value[:, chains:] for value in values)
-            errors = [
-                of_chains(tree_map(lambda g, g_star: _last(g, chains, axis) - g_star, both, fixed.gradient))
-                for both in found
-            ]
-            gradients = tuple(
-                tree_map(lambda g, error: g.narrow(axis, 0, chains) - error, both, error)
-                for both, error in zip(found, errors, strict=True)
+            found, losses, at_w_star, baselines = zip(
+                *(_beside_w_star(how, state.params, fixed.centers, part) for part in parts), strict=True
             )
+            errors = [of_chains(tree_map(torch.sub, gradient, fixed.gradient)) for gradient in at_w_star]
+            gradients = tuple(tree_map(torch.sub, both, error) for both, error in zip(found, errors, strict=True))
             control = [chain_sum(tree_map(torch.mul, error, offset), axis) for error in errors]
         else:
             gradients, losses = zip(*(how.gradients(state.params, part) for part in parts), strict=True)
@@ -178,7 +169,7 @@ def _step_function(
         baselines = tuple(value.repeat_interleave(chains_per_center, 1) for value in baselines)
         if fixed.baseline is not None:  # the full batch adds nothing of its own, however it is cut in two
             losses = (torch.stack([losses[0][0], zero]),)
-        gradient, drift_noise = _mean_and_noise(gradients, fixed.n_beta, fixed.masks, axis)
+        gradient, drift_noise = _mean_and_noise(gradients, fixed.n_beta, axis)
         if len(parts) == 1:
             loss_now, at_w_star, gap = losses[0][0], baselines[0][0], losses[0][1] - baselines[0][1]
         else:
@@ -186,9 +177,6 @@ def _step_function(
             gap = (losses[0][0] - baselines[0][0]) - (losses[1][0] - baselines[1][0])
         drift = LocalPosterior.drift(gradient, offset, fixed.n_beta, fixed.localization, axis)
         noise = unflatten(xi, state.params, axis)
-        if fixed.masks is not None:
-            drift, noise = tree_map(torch.mul, drift, fixed.masks), tree_map(torch.mul, noise, fixed.masks)
-            gradient = tree_map(torch.mul, gradient, fixed.masks)
         virial = -chain_sum(tree_map(torch.mul, offset, drift), axis)
         distance_squared = chain_sum(tree_map(torch.square, offset), axis)
         energy = fixed.n_beta * (loss_now - at_w_star) + 0.5 * fixed.localization * distance_squared
@@ -224,8 +212,22 @@ def _step_function(
     return step
 
 
-def _last(values: Tensor, start: int, axis: int) -> Tensor:
-    return values.narrow(axis, start, values.shape[axis] - start)
+def _beside_w_star(
+    how: Evaluation, params: Params, centers: Params, part: Batch | WithCenter
+) -> tuple[Params, Tensor, Params, Tensor]:
+    """Gradients and losses of the chains, and those of w* on the same minibatch.
+
+    Where nobody has computed the latter before, w* goes along as one more chain of each centre.
+    """
+    if isinstance(part, WithCenter):
+        return *how.gradients(params, part.batch), part.gradient, part.losses
+    axis = how.axis
+    everywhere = tree_map(lambda w, c: torch.cat([w, c], axis), params, centers)
+    found, values = how.gradients(everywhere, part)
+    chains = next(iter(params.values())).shape[axis]
+    first = {name: value.narrow(axis, 0, chains) for name, value in found.items()}
+    last = {name: value.narrow(axis, chains, value.shape[axis] - chains) for name, value in found.items()}
+    return first, values[:, :chains], last, values[:, chains:]
 
 
 def _with_debt(
@@ -254,15 +256,11 @@ MOST_DEBT = 10.0
 """Units of injected noise that may wait; where minibatches bring more for long, no waiting helps."""
 
 
-def _mean_and_noise(
-    gradients: Sequence[Params], n_beta: Tensor, masks: Params | None, axis: int
-) -> tuple[Params, Params | None]:
+def _mean_and_noise(gradients: Sequence[Params], n_beta: Tensor, axis: int) -> tuple[Params, Params | None]:
     """The gradient of the whole minibatch; from its halves also one draw of the drift's error, nβ(g₁ - g₂)/2."""
     if len(gradients) == 1:
         return gradients[0], None
     noise = tree_map(lambda a, b: 0.5 * spread(n_beta.to(a), a, axis) * (a - b), *gradients)
-    if masks is not None:
-        noise = tree_map(torch.mul, noise, masks)
     return tree_map(lambda a, b: 0.5 * (a + b), *gradients), noise
 
 
@@ -311,9 +309,7 @@ def start(
     make = _compiled_step if compile else _step_function
     advance_one = make(posterior.loss, kernel, chains, mode, posterior.dim)
 
-    centers, masks = placed(posterior.center, axis), posterior.masks
-    if masks is not None:
-        masks = {name: mask.unsqueeze(axis).to(centers[name].dtype) for name, mask in masks.items()}
+    centers = placed(posterior.center, axis)
     center = repeat_chains(centers, chains, axis)
     first = next(iter(center.values()))
     if friction is None:
@@ -325,8 +321,6 @@ def start(
     noise_dim = sum(value.numel() for value in centers.values()) // posterior.centers
     names = [(label, chain) for label in labels for chain in range(chains)]
     velocity = unflatten(_velocities(seed, names, noise_dim, first, axis), center, axis)
-    if masks is not None:
-        velocity = tree_map(torch.mul, velocity, masks)
     return Chains(
         state=kernel.init({name: value.clone() for name, value in center.items()}, velocity, axis),
         next_step=0,
@@ -335,7 +329,7 @@ def start(
         noise=NoiseStream(seed, names, noise_dim, axis, first.dtype, first.device, extra=kernel.coins),
         advance_one=advance_one,
         constants=Constants(
-            centers, center, masks, per_chain[0], per_chain[1], per_chain[2], per_chain[3],
+            centers, center, per_chain[0], per_chain[1], per_chain[2], per_chain[3],
             None if baseline is None else baseline.to(first),
             None if gradient is None else placed(gradient, axis),
         ),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ontogeny.core.rng import generator
-from ontogeny.core.trees import chain_sum, tree_map
+from ontogeny.core.trees import chain_sum, size, tree_map
 from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.operators.hessian import dense_hessian, hessian_vector_product, krylov_top, largest_eigenvalue
 from ontogeny.sampling.chains import Chains
@@ -19,6 +19,8 @@ DENSE = 24
 MOST_DENSE = 128
 MOST_SERIAL, MOST_LANCZOS = 8, 2
 LANCZOS_STEPS = 8
+ARPACK_PRODUCTS = 25
+"""About what convergence takes."""
 TOLERANCE = 0.01
 
 
@@ -26,20 +28,21 @@ class Curvature:
     """h_max of the mean loss over ``batches`` and the sampled weights; counts what it costs.
 
     ``spent`` is in gradient evaluations of one of the run's minibatches, ``batches`` being ``worth`` so many and
-    a Hessian-vector product two; a look at the chains of a small model costs ``allowed`` at most, or two chains.
+    a Hessian-vector product two; a look at the chains of a small model costs ``allowed`` at most, or two chains, and
+    one at w* is a few Lanczos steps where converging would cost more than ``most``.
     """
 
     def __init__(
         self,
         loss: Loss,
         batches: Sequence[Batch],
-        masks: Params | None,
         seed: int,
         worth: float = 1.0,
         allowed: float = math.inf,
+        most: float = math.inf,
     ) -> None:
-        self._loss, self.batches, self._masks, self._seed = loss, batches, masks, seed
-        self.worth, self._allowed = worth, allowed
+        self._loss, self.batches, self._seed = loss, batches, seed
+        self.worth, self._allowed, self._most = worth, allowed, most
         self._directions: dict[int, Params] = {}
         self.spent = 0
 
@@ -47,7 +50,9 @@ class Curvature:
         """The largest eigenvalue at one position (no chain axis), of √P·H·√P under a metric P. Loss/weight²."""
         stream = generator(self._seed, "curvature")
         first = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()}
-        return largest_eigenvalue(self._product(position, metric, self.batches), first, self._masks, TOLERANCE)
+        if size(position) > DENSE and 2 * ARPACK_PRODUCTS * self.worth > self._most:
+            return krylov_top(self._product(position, metric, self.batches), first, LANCZOS_STEPS)[0]
+        return largest_eigenvalue(self._product(position, metric, self.batches), first, TOLERANCE)
 
     def _product(self, position: Params, metric: Params | None, batches: Sequence[Batch]) -> Callable[[Params], Params]:
         def product(vector: Params) -> Params:
@@ -58,7 +63,7 @@ class Curvature:
             image = tree_map(lambda *parts: torch.stack(parts).mean(0), *images)
             if metric is not None:
                 image = tree_map(lambda v, p: v * p.sqrt(), image, metric)
-            return image if self._masks is None else tree_map(torch.mul, image, self._masks)
+            return image
 
         return product
 
@@ -101,8 +106,9 @@ class Curvature:
         """A few Lanczos steps on one batch, from where the last look at this place in the order ended."""
         if number not in self._directions:
             stream = generator(self._seed, "curvature of chains", number)
-            start = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()}
-            self._directions[number] = start if self._masks is None else tree_map(torch.mul, start, self._masks)
+            self._directions[number] = {
+                name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()
+            }
         found, self._directions[number] = krylov_top(
             self._product(position, metric, self.batches[:1]), self._directions[number], LANCZOS_STEPS
         )
@@ -110,9 +116,6 @@ class Curvature:
 
     def _dense(self, positions: Params) -> float:
         hessians = torch.stack([dense_hessian(self._loss, positions, batch) for batch in self.batches]).mean(0)
-        if self._masks is not None:
-            keep = torch.cat([mask.reshape(-1) for mask in self._masks.values()]) > 0
-            hessians = hessians[:, keep][:, :, keep]
         self.spent += int(2 * self.worth * hessians.shape[0] * hessians.shape[1])
         if not bool(hessians.isfinite().all()):
             return float("nan")

@@ -17,7 +17,6 @@ def descent(
     loss: Loss,
     center: Params,
     batches: Sequence[Batch],
-    masks: Params | None,
     *,
     n_beta: float,
     h_max: float,
@@ -36,8 +35,6 @@ def descent(
     where = {name: value.detach().clone() for name, value in center.items()}
     for _ in range(STEPS):
         slope = _mean_gradient(loss, where, taught)
-        if masks is not None:
-            slope = tree_map(torch.mul, slope, masks)
         where = tree_map(lambda w, g: w - g / h_max, where, slope)
     fall = n_beta * (_mean_loss(loss, center, told) - _mean_loss(loss, where, told))
     return (fall if math.isfinite(fall) else math.nan), STEPS * len(taught)

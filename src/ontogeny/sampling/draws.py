@@ -12,6 +12,7 @@ from torch import Tensor
 from ontogeny.core.schema import describe
 from ontogeny.core.trees import chain_sum, repeat_chains, tree_map
 from ontogeny.core.types import Batch
+from ontogeny.sampling.at_center import WithCenter
 from ontogeny.sampling.chains import Chains, Record
 from ontogeny.sampling.posterior import LocalPosterior
 
@@ -98,18 +99,19 @@ def noise_share(
     """
     axis, total, fixed = run.evaluation.axis, torch.zeros(()), run.constants
 
-    def gradient(batch: Batch) -> dict[str, Tensor]:
-        found = run.evaluation.gradients(run.params, batch)[0]
-        if fixed.gradient is None:
-            return found
-        at_center = run.evaluation.gradients(fixed.centers, batch)[0]
+    def gradient(part: Batch | WithCenter) -> dict[str, Tensor]:
+        if isinstance(part, WithCenter):
+            found, at_center = run.evaluation.gradients(run.params, part.batch)[0], part.gradient
+        else:
+            found = run.evaluation.gradients(run.params, part)[0]
+            if fixed.gradient is None:
+                return found
+            at_center = run.evaluation.gradients(fixed.centers, part)[0]
         return tree_map(torch.sub, found, repeat_chains(at_center, chains, axis))
 
     for number in range(pairs):
         first, second = (gradient(batch) for batch in batch_pair(number))
         difference = tree_map(torch.sub, first, second)
-        if fixed.masks is not None:
-            difference = tree_map(torch.mul, difference, fixed.masks)
         total = total + 0.5 * chain_sum(tree_map(torch.square, difference), axis).detach().cpu().double()
     gain = run.kernel.gain(fixed.step_size.double(), fixed.friction.double()).cpu()
     share = (gain * fixed.n_beta.double().cpu()).square() * total / pairs

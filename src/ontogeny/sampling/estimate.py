@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
 import xarray as xr
 from torch import nn
 
-from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
 from ontogeny.estimators.llc import llc_from_draws
-from ontogeny.inputs.components import by_name
 from ontogeny.inputs.losses import LossFunction, Potential, undisturbed
 from ontogeny.sampling.calibration import Calibration
-from ontogeny.sampling.run import Run
+from ontogeny.sampling.refinement import Refinement
 from ontogeny.sampling.settings import Settings
 
 
@@ -56,13 +53,14 @@ def sample(
         n_beta, localization, step_size, batch_size, chains, draws, burn_in, target_se, max_draws, kernel, seed, device
     )
     with undisturbed(model if isinstance(model, nn.Module) else None):
-        runs = _runs(model, data, loss_fn, components, settings, calibration)
+        call = Refinement(model, data, loss_fn, components, settings, calibration)
+        runs = dict(call.runs())
         for run in runs.values():
             run.until_done(progress)
         longest = max(run.draws for run in runs.values())
         for run in runs.values():
             run.extend(longest - run.draws)
-        return _combine({key: run.result() for key, run in runs.items()})
+        return call.side_by_side({key: run.result() for key, run in runs.items()})
 
 
 def estimate_llc(
@@ -138,11 +136,11 @@ def estimate_llc(
         n_beta, localization, step_size, batch_size, chains, draws, burn_in, target_se, max_draws, kernel, seed, device
     )
     with undisturbed(model if isinstance(model, nn.Module) else None):
-        results = {}
-        for key, run in _runs(model, data, loss_fn, components, settings, calibration).items():
+        call, results = Refinement(model, data, loss_fn, components, settings, calibration), {}
+        for key, run in call.runs():
             run.until_done(progress)
             results[key] = llc_from_draws(run.result(), run.target_se)
-        return _combine(results)
+        return call.side_by_side(results)
 
 
 def calibrate(
@@ -179,7 +177,7 @@ def calibrate(
     )
     with undisturbed(model if isinstance(model, nn.Module) else None):
         found = []
-        for run in _runs(model, data, loss_fn, components, settings, None).values():
+        for _, run in Refinement(model, data, loss_fn, components, settings, None).runs():
             with progress_bar("calibrating", run.most_steps, progress) as tick:
                 found.append(run.warm_up(tick))
     return replace(
@@ -193,93 +191,4 @@ def calibrate(
         h_max=max(one.h_max for one in found),
         settled=all(one.settled for one in found),
         gradient_evaluations=sum(one.gradient_evaluations for one in found),
-    )
-
-
-def _runs(
-    model: nn.Module | Potential,
-    data: Any,
-    loss_fn: LossFunction | None,
-    components: Any,
-    settings: Settings,
-    calibration: Calibration | None,
-) -> dict[tuple[str | None, str | None], Run]:
-    """One run for every (component, data set), inputs checked; a name is None where only one was given."""
-    if calibration is not None:
-        settings = under(calibration, settings)
-    datasets: dict[Any, Any] = {None: data}
-    if type(data) is dict:
-        datasets = data
-    if not datasets:
-        raise OntogenyError("data must name at least one data set, as in {'train': (x, y)}; the dict is empty.")
-    selections: dict[Any, Any] = {None: components}
-    if isinstance(model, nn.Module):
-        selections = by_name(model, components) or selections
-
-    def prepare(chosen: Settings) -> dict[tuple[str | None, str | None], Run]:
-        return {
-            (component, dataset): Run.prepare(
-                model, values, loss_fn, selection, chosen, (component, dataset), calibration
-            )
-            for component, selection in selections.items()
-            for dataset, values in datasets.items()
-        }
-
-    runs = prepare(settings)
-    measured_at = [run.measured_at for run in runs.values()]
-    if len(set(measured_at)) == 1:
-        return runs
-    # side by side they are compared, and only what is measured at one (nβ, γ) can be
-    n_beta = min(n_beta for n_beta, _ in measured_at)
-    localization = max(gamma * (1.0 if settings.localization else n_beta / own) for own, gamma in measured_at)
-    chosen = prepare(replace(settings, n_beta=n_beta, localization=localization))
-    for key, run in runs.items():  # what it took to find them counts
-        chosen[key].add_cost(run)
-    return chosen
-
-
-def under(calibration: Calibration, settings: Settings) -> Settings:
-    """The settings with the calibration's numbers, which may not be given a second time."""
-    if not isinstance(calibration, Calibration):
-        raise OntogenyError(
-            f"calibration must be what og.calibrate returned, an og.Calibration; got {type(calibration).__name__}."
-        )
-    frozen = {name: getattr(calibration, name) for name in FROZEN}
-    for name, value in frozen.items():
-        came = getattr(settings, name)
-        if came is not None and came != value:
-            raise OntogenyError(
-                f"{name} = {came} contradicts the calibration, which has {value}; leave {name} out, or use "
-                f"dataclasses.replace(calibration, {name}=...)."
-            )
-    most = calibration.max_draws if settings.max_draws is None else settings.max_draws
-    return replace(settings, **frozen, max_draws=most)
-
-
-FROZEN = ("kernel", "n_beta", "localization", "step_size", "batch_size", "chains", "burn_in")
-
-
-def _combine(results: dict[tuple[str | None, str | None], xr.Dataset]) -> xr.Dataset:
-    """Put the runs side by side along ``component`` and ``dataset`` where there are names, in the order given.
-
-    Settings that are not the same for all become variables; the others stay in ``attrs``.
-    """
-    every = list(results.values())
-    names = {str(name) for run in every for name in run.attrs if name not in run}
-    apart = sorted(name for name in names if any(run.attrs.get(name) != every[0].attrs.get(name) for run in every))
-    results = {key: run.assign({name: run.attrs.get(name) for name in apart}) for key, run in results.items()}
-
-    def side_by_side(parts: dict[str | None, xr.Dataset], dim: str) -> xr.Dataset:
-        if list(parts) == [None]:
-            return parts[None]
-        index = pd.Index(list(parts), dtype=object, name=dim)
-        return xr.concat(list(parts.values()), index, combine_attrs="drop_conflicts")
-
-    components = dict.fromkeys(component for component, _ in results)
-    return side_by_side(
-        {
-            component: side_by_side({data: run for (c, data), run in results.items() if c == component}, "dataset")
-            for component in components
-        },
-        "component",
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
+from ontogeny.core.differentiation import at_most_once
 from ontogeny.core.rng import generator
 from ontogeny.core.trees import tree_map
 from ontogeny.core.types import Batch, Loss, Params, StackedLoss
 
 Mode = Literal["stacked", "vmap", "serial"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,16 @@ def _stacked(loss: StackedLoss) -> Evaluation:
     return Evaluation("stacked", -1, losses, gradients)
 
 
+def _once(function: Callable[[Params, Batch], T]) -> Callable[[Params, Batch], T]:
+    """The same, with the loss told that it will not be differentiated twice."""
+
+    def told(params: Params, batch: Batch) -> T:
+        with at_most_once():
+            return function(params, batch)
+
+    return told
+
+
 def _vmapped(loss: Loss) -> Evaluation:
     def alone(params: Params, batch: Batch) -> tuple[Tensor, Tensor]:
         found = mean_and_gap(loss(params, batch))
@@ -71,7 +83,7 @@ def _vmapped(loss: Loss) -> Evaluation:
         gradient, (_, found) = vmap(lambda p: grad_and_value(alone, has_aux=True)(p, batch))(params)
         return gradient, found.T
 
-    return Evaluation("vmap", 0, losses, gradients)
+    return Evaluation("vmap", 0, _once(losses), _once(gradients))
 
 
 def _serial(loss: Loss) -> Evaluation:
@@ -94,7 +106,7 @@ def _serial(loss: Loss) -> Evaluation:
             values.append(value.detach())
         return tree_map(lambda *g: torch.stack(g), *per_chain), torch.stack(values, 1)
 
-    return Evaluation("serial", 0, losses, gradients)
+    return Evaluation("serial", 0, _once(losses), _once(gradients))
 
 
 def evaluation(loss: Loss, mode: Mode) -> Evaluation:

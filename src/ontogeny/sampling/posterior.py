@@ -27,8 +27,6 @@ class LocalPosterior:
     center: Params
     n_beta: Tensor
     localization: Tensor
-    masks: Params | None = None
-    """1 where a weight is sampled, 0 where it stays at w*; shaped as one centre. None: every weight is sampled."""
 
     def __post_init__(self) -> None:
         for name, values, good, expected in (
@@ -49,8 +47,6 @@ class LocalPosterior:
     @property
     def dim(self) -> int:
         """d, the number of sampled weights of one centre."""
-        if self.masks is not None:
-            return int(sum(int(mask.sum()) for mask in self.masks.values()))
         return size(self.center) // self.centers
 
     @staticmethod

@@ -16,10 +16,12 @@ from ontogeny.core.trees import tree_map
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.datasets import Examples, check_batch_size
 from ontogeny.inputs.losses import ModuleLoss, check_loss
+from ontogeny.sampling.at_center import WithCenter, center_table, fits
 from ontogeny.sampling.calibration import (
     CONDITION,
     DEFAULT_KERNEL,
     FEWEST_CHAINS,
+    SMALL_MODEL,
     default_batch,
     default_chains,
     default_max_draws,
@@ -42,6 +44,9 @@ PILOT_SHARE = 0.01
 """Of the gradient evaluations allowed, the most that a round of pilots may take."""
 LOOK_SHARE = 0.01
 """The share of the gradient evaluations allowed that one look at the curvature of many chains may take."""
+DIAGNOSTICS_SHARE, DIAGNOSTICS_COST = 0.1, 60
+"""What looking at curvature and slope at w* may take of a run, and takes, in gradients of each of its batches."""
+FEWEST_PAIRS, MOST_PAIRS = 2, 16
 CONTROL_SHARE = 0.1
 """The gradient at w* over all examples is worth so large a share of the gradient evaluations allowed."""
 
@@ -74,8 +79,12 @@ class Prepared:
     whole_at: Callable[[int], Parts]
     halves_at: Callable[[int], Parts] | None
     """None: full batches, or a kernel that does not compensate."""
-    pair_at: Callable[[int], tuple[Batch, Batch]] | None
+    pair_at: Callable[[int], Parts] | None
     """Two independent minibatches; None: full batches."""
+    rides_along: bool
+    """Whether w* is evaluated on every minibatch, as one more chain."""
+    noise_pairs: int
+    """Pairs of minibatches that tell their noise."""
 
     @property
     def dim(self) -> int:
@@ -85,7 +94,7 @@ class Prepared:
     @property
     def cost_of_a_step(self) -> float:
         """Gradient evaluations: one a chain, and one at w* where there is a control variate."""
-        return self.count + (1 if self.chains.constants.gradient is not None else 0)
+        return self.count + (1 if self.rides_along else 0)
 
     @property
     def most_steps(self) -> int:
@@ -117,24 +126,19 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
             vanishes wherever the pilots went.
     """
     loss, examples, dim = problem.loss, problem.examples, problem.dim
-    kernel = get_kernel(settings.kernel or DEFAULT_KERNEL)
-    batch_size = settings.batch_size or default_batch(dim, examples.count)
-    check_batch_size(batch_size, examples.count)
+    kernel, batch_size = checked(problem, settings)
     full = batch_size >= examples.count
-    if kernel.full_batch_only and not full:
-        raise OntogenyError(
-            f"kernel {kernel.name!r} needs full batches, batch_size = {examples.count}, since its Metropolis test "
-            f"compares losses; got batch_size = {batch_size}. Give that batch_size, or another kernel."
-        )
-    if isinstance(loss, ModuleLoss):
-        check_loss(loss, examples, batch_size)
     stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
     mode = choose_mode(loss, stack, examples.head(min(batch_size, CURVATURE_EXAMPLES)))
-    batches, worth = curvature_batches(examples, batch_size, settings.seed)
     max_draws = settings.max_draws or default_max_draws(dim)
-    curvature = Curvature(loss, batches, problem.masks, settings.seed, worth, LOOK_SHARE * max_draws)
-    n_beta = settings.n_beta or default_n_beta(examples.count)
     count = settings.chains or (FEWEST_CHAINS if mode == "serial" else default_chains(dim, max_draws))
+    planned = planned_gradients(settings, dim, count, max_draws)
+    # of a small model it costs seconds, and where γ is left out h_max decides what is measured
+    affordable = math.inf if dim < SMALL_MODEL or settings.localization is None else DIAGNOSTICS_SHARE * planned
+    most = int(min(max(affordable / DIAGNOSTICS_COST, 2), MOST_BATCHES))
+    batches, worth = curvature_batches(examples, batch_size, settings.seed, most)
+    curvature = Curvature(loss, batches, settings.seed, worth, LOOK_SHARE * max_draws, affordable)
+    n_beta = settings.n_beta or default_n_beta(examples.count)
     pilot = partial(_pilot, problem, stack, mode, batches, curvature, settings.seed, PILOT_SHARE * max_draws)
     h_max, gamma = curvature.at(problem.center), settings.localization
     unknown_step = settings.step_size is None and (settings.burn_in is not None or not math.isfinite(h_max))
@@ -143,13 +147,16 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         gamma = round_up(n_beta * h_max / CONDITION) if gamma is None else gamma
     if not math.isfinite(h_max):  # everything that would follow from it was given
         h_max = 0.0
-    posterior = LocalPosterior(loss, stack, _one(n_beta), _one(gamma), problem.masks)
+    posterior = LocalPosterior(loss, stack, _one(n_beta), _one(gamma))
     how = evaluation(loss, mode)
-    gradient, baseline, before = None, None, 0
+    gradient, baseline, table, before = None, None, None, 0
     if full:
         baseline = how.losses(placed(stack, how.axis), examples.take(None))[0].detach()
-    elif examples.count / batch_size <= CONTROL_SHARE * max_draws:
-        gradient, before = _full_gradient(how, stack, examples, batch_size), math.ceil(examples.count / batch_size)
+    elif examples.count / batch_size <= CONTROL_SHARE * planned:
+        before = math.ceil(examples.count / batch_size)
+        if mode != "stacked" and fits(problem.center, examples.count):
+            table = center_table(loss, problem.center, examples, batch_size, mode)
+        gradient = _full_gradient(how, stack, examples, batch_size) if table is None else table.full_gradient()
     step_size = settings.step_size
     chains = start(
         posterior,
@@ -165,14 +172,18 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
     stream = MinibatchStream(settings.seed, examples.count, batch_size)
     half = batch_size // 2
 
+    def part(chosen: Tensor | None) -> Batch | WithCenter:
+        batch = examples.take(chosen)
+        return batch if table is None or chosen is None else table.beside(batch, chosen)
+
     def halves(step: int) -> Parts:
         chosen = stream.at(step)
         assert chosen is not None
-        return examples.take(chosen[:half]), examples.take(chosen[half : 2 * half])
+        return part(chosen[:half]), part(chosen[half : 2 * half])
 
-    def pair(number: int) -> tuple[Batch, Batch]:
+    def pair(number: int) -> Parts:
         first, second = minibatch_pair(settings.seed, examples.count, batch_size, number)
-        return examples.take(first), examples.take(second)
+        return part(first), part(second)
 
     return Prepared(
         chains=chains,
@@ -190,10 +201,28 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         max_draws=max_draws,
         examples=examples.count,
         before=before,
-        whole_at=lambda step: (examples.take(stream.at(step)),),
+        rides_along=gradient is not None and table is None,
+        noise_pairs=int(min(max(LOOK_SHARE * planned / count, FEWEST_PAIRS), MOST_PAIRS)),
+        whole_at=lambda step: (part(stream.at(step)),),
         halves_at=halves if kernel.compensates and not full and half else None,
         pair_at=None if full else pair,
     )
+
+
+def checked(problem: Problem, settings: Settings) -> tuple[Kernel, int]:
+    """Kernel and batch size, once it is clear that the loss can be sampled with them."""
+    examples = problem.examples
+    kernel = get_kernel(settings.kernel or DEFAULT_KERNEL)
+    batch_size = settings.batch_size or default_batch(problem.dim, examples.count)
+    check_batch_size(batch_size, examples.count)
+    if kernel.full_batch_only and batch_size < examples.count:
+        raise OntogenyError(
+            f"kernel {kernel.name!r} needs full batches, batch_size = {examples.count}, since its Metropolis test "
+            f"compares losses; got batch_size = {batch_size}. Give that batch_size, or another kernel."
+        )
+    if isinstance(problem.loss, ModuleLoss):
+        check_loss(problem.loss, examples, batch_size)
+    return kernel, batch_size
 
 
 def round_up(value: float) -> float:
@@ -264,7 +293,7 @@ def _pilot(
     round_: int,
 ) -> float:
     """h_max where a few chains are after at most ``PILOT_STEPS`` steps."""
-    posterior = LocalPosterior(problem.loss, stack, _one(n_beta), _one(gamma), problem.masks)
+    posterior = LocalPosterior(problem.loss, stack, _one(n_beta), _one(gamma))
     kernel = get_kernel(PILOT_KERNEL)
     steepest = n_beta * assumed + gamma
     count = PILOT_CHAINS if most >= PILOT_CHAINS * PILOT_STEPS else 2
@@ -292,14 +321,26 @@ def _pilot(
     return curvature.of_chains(chains)
 
 
-def curvature_batches(examples: Examples, batch_size: int, seed: int) -> tuple[list[Batch], float]:
-    """About a thousand examples in batches no larger than the run's own, which were chosen to fit into memory.
+def planned_gradients(settings: Settings, dim: int, chains: int, max_draws: int) -> int:
+    """The most that the run may take: the bound, or what the draws asked for of a large model take.
+
+    Of a small one preparation costs seconds, and so a run of few draws begins as a run of many does.
+    """
+    if settings.draws is None or dim < SMALL_MODEL:
+        return max_draws
+    return chains * (settings.draws + (settings.draws if settings.burn_in is None else settings.burn_in))
+
+
+def curvature_batches(
+    examples: Examples, batch_size: int, seed: int, most_batches: int = MOST_BATCHES
+) -> tuple[list[Batch], float]:
+    """At most about a thousand examples in batches no larger than the run's own, which were chosen to fit into memory.
 
     Also what one gradient over all of them costs, in gradients of one minibatch.
     """
     if examples.count <= min(batch_size, CURVATURE_EXAMPLES):
         return [examples.take(None)], 1.0
-    count = min(examples.count, CURVATURE_EXAMPLES, MOST_BATCHES * batch_size)
+    count = min(examples.count, CURVATURE_EXAMPLES, most_batches * batch_size)
     chosen = torch.randperm(examples.count, generator=generator(seed, "curvature examples"))[:count]
     parts = chosen.tensor_split(max(count // min(batch_size, count), 1))
     return [examples.take(part) for part in parts], count / batch_size

@@ -1,4 +1,4 @@
-"""One (component, data set) of a call as a loss, a centre, examples and masks; every input is checked here."""
+"""One (component, data set) of a call as a loss, a centre and examples; every input is checked here."""
 
 from __future__ import annotations
 
@@ -9,30 +9,38 @@ import torch
 from torch import nn
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.trees import size
 from ontogeny.core.types import Params
 from ontogeny.inputs.components import resolve
 from ontogeny.inputs.datasets import Examples, as_examples
 from ontogeny.inputs.losses import ModuleLoss, Potential, check_potential
+from ontogeny.inputs.shared_forward import SharedForwards
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is sampled: the loss around ``center``, on ``examples``; ``masks`` where tensors are sampled in part."""
+    """What is sampled: the loss around ``center``, on ``examples``."""
 
     loss: ModuleLoss | Potential
     center: Params
     examples: Examples
-    masks: Params | None
 
     @property
     def dim(self) -> int:
         """d, the number of sampled weights."""
-        masks = self.masks
-        return sum(int(masks[name].sum()) if masks else value.numel() for name, value in self.center.items())
+        return size(self.center)
 
 
-def build(model: object, data: Any, loss_fn: Any, selection: Any, n_beta: float | None, device: str | None) -> Problem:
-    """Check the inputs of a call and put them together.
+def build(
+    model: object,
+    data: Any,
+    loss_fn: Any,
+    selection: Any,
+    n_beta: float | None,
+    device: str | None,
+    forwards: SharedForwards | None = None,
+) -> Problem:
+    """Check the inputs of a call and put them together; ``forwards`` holds what several components have in common.
 
     Raises:
         OntogenyError: one sentence on the argument at fault.
@@ -50,7 +58,7 @@ def build(model: object, data: Any, loss_fn: Any, selection: Any, n_beta: float 
             f"loss_fn must be a function loss_fn(model, batch) that returns one loss per example; got "
             f"{type(loss_fn).__name__}. The order is model, data, loss_fn."
         )
-    return _of_module(model, data, loss_fn, selection, device)
+    return _of_module(model, data, loss_fn, selection, device, forwards or SharedForwards())
 
 
 def _of_potential(model: Potential, given: dict[str, Any], n_beta: float | None, device: str | None) -> Problem:
@@ -65,10 +73,12 @@ def _of_potential(model: Potential, given: dict[str, Any], n_beta: float | None,
     dtype = torch.float64 if any(v.dtype == torch.float64 for v in model.center.values()) else torch.float32
     problem = model.to(dtype, None if device is None else torch.device(device))
     check_potential(problem)
-    return Problem(problem, problem.center, Examples(1, lambda _: None), None)
+    return Problem(problem, problem.center, Examples(1, lambda _: None))
 
 
-def _of_module(model: nn.Module, data: Any, loss_fn: Any, selection: Any, device_name: str | None) -> Problem:
+def _of_module(
+    model: nn.Module, data: Any, loss_fn: Any, selection: Any, device_name: str | None, forwards: SharedForwards
+) -> Problem:
     selected = resolve(model, selection)
     for name in selected:
         parameter = model.get_parameter(name)
@@ -81,11 +91,12 @@ def _of_module(model: nn.Module, data: Any, loss_fn: Any, selection: Any, device
     double = any(model.get_parameter(name).dtype == torch.float64 for name in selected)
     dtype = torch.float64 if double else torch.float32
     device = torch.device(device_name) if device_name else next(model.parameters()).device
-    loss = ModuleLoss(model, loss_fn, selected, dtype, device)
-    masks = None
-    if any(mask is not None for mask in selected.values()):
-        masks = {
-            name: torch.ones_like(loss.center[name]) if mask is None else mask.to(loss.center[name])
-            for name, mask in selected.items()
-        }
-    return Problem(loss, loss.center, as_examples(data, device, dtype), masks)
+    loss, examples = forwards.share(
+        model,
+        loss_fn,
+        data,
+        as_examples(data, device, dtype),
+        selected,
+        lambda cut: ModuleLoss(model, loss_fn, selected, dtype, device, cut),
+    )
+    return Problem(loss, loss.center, examples)

@@ -20,6 +20,7 @@ from ontogeny.estimators.diagnostics import r_hat
 from ontogeny.estimators.status import R_HAT_LIMIT
 from ontogeny.estimators.uncertainty import autocorrelation_time, standard_error
 from ontogeny.inputs.losses import Potential
+from ontogeny.inputs.shared_forward import SharedForwards
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.chains import Record, advance
 from ontogeny.sampling.descent import descent
@@ -40,7 +41,6 @@ MOST_RESTARTS = 3
 """Where chains were lost with a step chosen by rule, they start again from w* with a quarter of it."""
 OUTGROWN_DRAWS, MOST_CAPPED_DRAWS = 2.0, 1e-3
 """Curvature so many times that of warm-up, or so many drifts capped, and the draws so far count as burn-in."""
-NOISE_PAIRS = 16
 WORTH_COMPENSATING = 0.004
 """Minibatch heating, relative to 2λ̂, from which on a step takes its minibatch in two halves."""
 
@@ -68,9 +68,10 @@ class Run:
         settings: Settings,
         name: tuple[str | None, str | None],
         calibration: Calibration | None = None,
+        forwards: SharedForwards | None = None,
     ) -> Run:
         """Check every input, choose what was left out, and put the chains on w*."""
-        problem = build(model, data, loss_fn, selection, settings.n_beta, settings.device)
+        problem = build(model, data, loss_fn, selection, settings.n_beta, settings.device, forwards)
         if isinstance(problem.loss, Potential) and settings.batch_size is not None and calibration is None:
             raise OntogenyError("batch_size has no meaning for a Potential, which has no data; leave it out.")
         prepared = prepare(problem, settings, name)
@@ -162,9 +163,14 @@ class Run:
             return self._prepared.halves_at(step)
         return self._prepared.whole_at(step)
 
-    def add_cost(self, other: Run) -> None:
-        """Count what another run spent on finding this one's numbers."""
-        self._prepared.before += other._prepared.spent
+    @property
+    def spent_on_preparation(self) -> int:
+        """Gradient evaluations before the first step."""
+        return self._prepared.spent
+
+    def add_cost(self, gradient_evaluations: int) -> None:
+        """Count what was spent elsewhere on finding this run's numbers."""
+        self._prepared.before += gradient_evaluations
 
     def extend(self, draws: int, tick: Callable[[int], None] = lambda steps: None) -> None:
         """Take so many more draws a chain, in pieces so that a bar moves."""
@@ -285,8 +291,9 @@ class Run:
         self._note_curvature(prepared.steepest(self._chains))
         noise = np.zeros(1)
         if prepared.pair_at is not None and not self._compensate:
-            prepared.before += int(2 * NOISE_PAIRS * prepared.cost_of_a_step)
-            noise = noise_share(self._chains, prepared.posterior, prepared.pair_at, prepared.count, NOISE_PAIRS)
+            pairs = prepared.noise_pairs
+            prepared.before += int(2 * pairs * prepared.cost_of_a_step)
+            noise = noise_share(self._chains, prepared.posterior, prepared.pair_at, prepared.count, pairs)
         out = label(
             record,
             prepared.posterior,
@@ -301,7 +308,6 @@ class Run:
             prepared.posterior.loss,
             center,
             prepared.curvature.batches,
-            prepared.posterior.masks,
             n_beta=prepared.n_beta,
             h_max=prepared.h_max,
             all_examples=prepared.pair_at is None,
@@ -314,7 +320,6 @@ class Run:
             prepared.posterior.loss,
             center,
             prepared.curvature.batches,
-            prepared.posterior.masks,
             prepared.n_beta,
             prepared.localization,
             gradient=self._full_gradient(),

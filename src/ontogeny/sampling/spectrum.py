@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ontogeny.core.trees import tree_map
+from ontogeny.core.trees import size, tree_map
 from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.operators.hessian import dense_hessian, flatten, hessian_vector_product, unflatten_like
 
@@ -20,7 +20,6 @@ def second_order(
     loss: Loss,
     center: Params,
     batches: Sequence[Batch],
-    masks: Params | None,
     n_beta: float,
     gamma: float,
     gradient: Params | None = None,
@@ -36,19 +35,17 @@ def second_order(
         loss: its mean over a batch is L.
         center: w*, without a leading axis.
         batches: L is their mean; 2·d gradient evaluations of each are spent on d sampled weights.
-        masks: 1 where a weight is sampled; None: everywhere.
         n_beta: nβ, 1/loss.
         gamma: γ, 1/weight².
         gradient: ∇L(w*) over all examples, with or without a leading axis of length one, where ``batches`` hold only
             some of them; the gradient of some would be counted as a slope of L.
     """
-    keep = np.ones(sum(v.numel() for v in center.values()), bool) if masks is None else flatten(masks) > 0
-    if not 0 < int(keep.sum()) <= MOST_WEIGHTS:
+    if size(center) > MOST_WEIGHTS:
         return math.nan, math.nan
-    hessian = np.mean([_hessian(loss, center, batch, keep) for batch in batches], axis=0)
+    hessian = np.mean([_hessian(loss, center, batch) for batch in batches], axis=0)
     if gradient is None:
         gradient = tree_map(lambda *g: torch.stack(g).mean(0), *(_gradient(loss, center, batch) for batch in batches))
-    slope = flatten(gradient)[keep]
+    slope = flatten(gradient)
     if not (np.isfinite(hessian).all() and np.isfinite(slope).all()):
         return math.nan, math.nan
     h, basis = np.linalg.eigh(0.5 * (hessian + hessian.T))
@@ -60,20 +57,16 @@ def second_order(
     return float(0.5 * share.sum()), float(-(pull * (1.0 - 0.5 * share)).sum())
 
 
-def _hessian(loss: Loss, center: Params, batch: Batch, keep: np.ndarray) -> np.ndarray:
-    """The Hessian of the sampled weights, float64, shape ``(d, d)``: whole where the loss batches, else by columns."""
-    if keep.size <= 2 * MOST_WEIGHTS:
-        try:
-            whole: Tensor = dense_hessian(loss, {name: v.unsqueeze(0) for name, v in center.items()}, batch)[0]
-            return np.asarray(whole.detach().double().cpu().numpy())[np.ix_(keep, keep)]
-        except Exception:  # whatever a stranger's model raises inside vmap, it means the same: column by column
-            pass
-    columns = []
-    for number in np.flatnonzero(keep):
-        unit = np.zeros(keep.size)
-        unit[number] = 1.0
-        columns.append(flatten(hessian_vector_product(loss, center, batch, unflatten_like(unit, center)))[keep])
-    return np.stack(columns)
+def _hessian(loss: Loss, center: Params, batch: Batch) -> np.ndarray:
+    """The Hessian, float64, shape ``(d, d)``: whole where the loss batches, else by columns."""
+    try:
+        whole: Tensor = dense_hessian(loss, {name: v.unsqueeze(0) for name, v in center.items()}, batch)[0]
+        return np.asarray(whole.detach().double().cpu().numpy())
+    except Exception:  # whatever a stranger's model raises inside vmap, it means the same: column by column
+        units = np.eye(size(center))
+    return np.stack(
+        [flatten(hessian_vector_product(loss, center, batch, unflatten_like(unit, center))) for unit in units]
+    )
 
 
 def _gradient(loss: Loss, center: Params, batch: Batch) -> Params:

@@ -23,9 +23,9 @@ from ontogeny.inputs.datasets import Examples
 from ontogeny.inputs.losses import LossFunction, ModuleLoss, Potential, undisturbed
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.chains import Chains
-from ontogeny.sampling.estimate import under
 from ontogeny.sampling.preparation import prepare
 from ontogeny.sampling.problem import build
+from ontogeny.sampling.refinement import under
 from ontogeny.sampling.run import Run
 from ontogeny.sampling.settings import Settings
 

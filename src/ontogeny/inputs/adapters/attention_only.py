@@ -1,0 +1,28 @@
+"""Our attention-only transformer, whose parameters are named as TransformerLens names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ontogeny.inputs.adapters import transformer_lens
+from ontogeny.inputs.adapters.assemble import is_a
+from ontogeny.inputs.adapters.layout import Architecture
+
+
+def read(model: nn.Module) -> Architecture | None:
+    """The architecture of an AttentionOnly; None for any other model."""
+    if not is_a(model, "ontogeny", "AttentionOnly"):
+        return None
+    config: Any = model.config
+    return transformer_lens.layout(
+        model,
+        "AttentionOnly",
+        layers=config.layers,
+        heads=config.heads,
+        kv_heads=None,
+        width=config.width,
+        head_width=config.head_width or config.width // config.heads,
+        positions="shortformer",
+    )

@@ -1,0 +1,149 @@
+"""Losses of language models per position: next-token cross-entropy, and divergence from a reference model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ontogeny.core.differentiation import differentiated_at_most_once
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.types import Batch
+from ontogeny.inputs.attention_only import AttentionOnly
+from ontogeny.inputs.unembedding import next_token_losses
+
+
+class NextToken:
+    """-log f_w(t_{k+1} | t_1 … t_k) in nats, shape (batch, positions - 1): equation (1) of Wang et al. (2024).
+
+    ``batch`` is token ids of shape (batch, positions), or a mapping with ``input_ids``; with ``attention_mask`` or
+    ``labels`` (-100: not counted) it is refused, since an example's loss is the mean over all its positions.
+    The model maps tokens to logits, as a tensor or with an attribute ``logits``.
+
+    >>> import torch
+    >>> from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
+    >>> model = AttentionOnly(AttentionOnlyConfig(vocabulary=7, context=5, width=8, layers=1, heads=2))
+    >>> tuple(NextToken()(model, torch.zeros(3, 5, dtype=torch.long)).shape)
+    (3, 4)
+    """
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """One loss per position, shape (batch, positions - 1)."""
+        tokens = tokens_of(batch)
+        targets = tokens[:, 1:].long()
+        parts = split(model) if differentiated_at_most_once() else None
+        if parts is not None:
+            hidden = parts.hidden(tokens)[:, :-1]
+            losses = next_token_losses(hidden.flatten(0, 1), parts.weight, parts.bias, targets.flatten())
+            return losses.reshape(targets.shape)
+        logits = logits_of(model, tokens)[:, :-1]
+        return torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
+
+    def identity(self) -> dict[str, str]:
+        """What a number computed with this loss depends on."""
+        return {"loss": "next token"}
+
+
+class DivergenceFrom:
+    """D_KL(M(t_1 … t_k) ‖ f_w(t_1 … t_k)) in nats per position, shape (batch, positions - 1): M generates the data.
+
+    Equation (11) of Wang et al. (2024), appendix F.3, with a plus sign (the minus printed there is a slip: at w = M
+    the loss has its minimum, 0). The data are contexts; what follows in them is not read, M says what is to be
+    predicted. M is a model of the same tokens, in evaluation mode, and is never changed.
+
+    Raises:
+        OntogenyError: if M is no module, or speaks of another vocabulary than the model.
+    """
+
+    def __init__(self, reference: nn.Module) -> None:
+        if not isinstance(reference, nn.Module):
+            raise OntogenyError(
+                f"reference must be a torch.nn.Module that maps tokens to logits; got {type(reference).__name__}."
+            )
+        self.reference = reference
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """One divergence per position, shape (batch, positions - 1)."""
+        tokens = tokens_of(batch)
+        training = self.reference.training
+        try:
+            with torch.no_grad():
+                wanted = logits_of(self.reference.eval(), tokens)[:, :-1].log_softmax(-1)
+        finally:
+            self.reference.train(training)
+        found = logits_of(model, tokens)[:, :-1].log_softmax(-1)
+        if found.shape[-1] != wanted.shape[-1]:
+            raise OntogenyError(
+                f"reference must have the model's vocabulary, {found.shape[-1]} tokens; it has {wanted.shape[-1]}."
+            )
+        return (wanted.exp() * (wanted - found)).sum(-1)
+
+    def identity(self) -> dict[str, str]:
+        """What a number computed with this loss depends on: the reference's weights and build."""
+        from ontogeny.inputs.weight_files import weights_digest, without_repeats
+
+        return {
+            "loss": "divergence from a reference",
+            "reference": weights_digest(without_repeats(self.reference.state_dict())),
+            "build": repr(self.reference),
+        }
+
+
+def tokens_of(batch: Batch) -> Tensor:
+    """Token ids of shape (batch, positions) from a tensor, a tuple of one, or a mapping with ``input_ids``.
+
+    Raises:
+        OntogenyError: for anything else, or fewer than two positions.
+    """
+    tokens = batch
+    if isinstance(batch, Mapping):
+        extra = {"attention_mask", "labels"} & set(batch)
+        masked = "attention_mask" in extra and not bool((batch["attention_mask"] == 1).all())
+        relabelled = "labels" in extra and not bool((batch["labels"] == batch.get("input_ids")).all())
+        if masked or relabelled:
+            raise OntogenyError(
+                "data: attention_mask and labels that leave positions out are not supported, since an example's loss "
+                "is the mean over all its positions; cut the texts into rows of equal length, without padding."
+            )
+        tokens = batch.get("input_ids")
+    elif isinstance(batch, tuple | list) and len(batch) == 1:
+        tokens = batch[0]
+    if not isinstance(tokens, Tensor) or tokens.is_floating_point() or tokens.dim() != 2 or tokens.shape[1] < 2:
+        came = f"a tensor of shape {tuple(tokens.shape)}, {tokens.dtype}" if isinstance(tokens, Tensor) else type(batch)
+        raise OntogenyError(
+            "data must be token ids, whole numbers of shape (examples, positions) with at least two positions, or a "
+            f"mapping with input_ids; got {came}."
+        )
+    return tokens
+
+
+def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Logits of shape (batch, positions, vocabulary) from a model that returns them bare or as ``.logits``."""
+    out = model(tokens)
+    return out if isinstance(out, Tensor) else out.logits
+
+
+class Split(NamedTuple):
+    """A model as what comes before the unembedding, tokens -> (batch, positions, d), and logits = hidden·W + b."""
+
+    hidden: Callable[[Tensor], Tensor]
+    weight: Tensor
+    bias: Tensor | None
+
+
+def split(model: nn.Module) -> Split | None:
+    """The model before its unembedding, where it is known to be linear; None: unknown."""
+    if isinstance(model, AttentionOnly):
+        return Split(model.residual, model.unembed.W_U, model.unembed.b_U)
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if kind in PLAIN_HEADS and hasattr(model, "base_model") and hasattr(model, "get_output_embeddings"):
+        known: Any = model
+        head, body = known.get_output_embeddings(), known.base_model
+        return Split(lambda tokens: body(tokens).last_hidden_state, head.weight.T, head.bias)
+    return None
+
+
+PLAIN_HEADS = ("gpt2", "gpt_neox", "llama", "mistral", "qwen2")
+"""Hugging Face model types whose logits are one linear map of the last hidden state."""

@@ -1,0 +1,155 @@
+"""Next-token cross-entropy and divergence from a reference: values, gradients, batching, refusals."""
+
+import math
+
+import pytest
+import torch
+from torch.func import functional_call, grad_and_value, vmap
+
+import ontogeny as og
+from ontogeny.core.differentiation import at_most_once
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.rng import generator
+from ontogeny.inputs import unembedding
+from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
+from ontogeny.inputs.language_losses import DivergenceFrom, NextToken
+from ontogeny.inputs.unembedding import next_token_losses
+
+TOKENS = torch.randint(11, (5, 6), generator=generator(0, "tokens"))
+
+
+def model(layers=2, vocabulary=11, seed=0):
+    config = AttentionOnlyConfig(vocabulary=vocabulary, context=6, width=8, layers=layers, heads=2)
+    return AttentionOnly(config, seed=seed).double()
+
+
+def by_hand(logits, tokens):
+    """-log p of every next token, summed over the vocabulary one by one."""
+    out = torch.empty(tokens.shape[0], tokens.shape[1] - 1, dtype=logits.dtype)
+    for row in range(tokens.shape[0]):
+        for place in range(tokens.shape[1] - 1):
+            scores = logits[row, place]
+            out[row, place] = math.log(sum(math.exp(s) for s in scores.tolist())) - scores[tokens[row, place + 1]]
+    return out
+
+
+def test_next_token_by_hand():
+    net = model()
+    found = NextToken()(net, TOKENS)
+    torch.testing.assert_close(found, by_hand(net(TOKENS), TOKENS))
+    with at_most_once():
+        torch.testing.assert_close(NextToken()(net, TOKENS), found)
+    torch.testing.assert_close(NextToken()(net, {"input_ids": TOKENS}), found)
+    torch.testing.assert_close(NextToken()(net, (TOKENS,)), found)
+
+
+@pytest.mark.parametrize("pieces", [2**19, 40])
+@pytest.mark.parametrize("batched", [(True, False, False), (False, True, False), (True, True, True)])
+def test_the_gradient_of_the_pieces(batched, pieces, monkeypatch):
+    """Of all three arguments, for three chains at once, whichever of them differ between chains."""
+    monkeypatch.setattr(unembedding, "LOGITS_AT_ONCE", pieces)
+    stream = generator(0, "unembedding")
+    shapes = [(10, 6), (6, 11), (11,)]
+    values = [
+        torch.randn((3, *shape) if one else shape, generator=stream, dtype=torch.float64)
+        for shape, one in zip(shapes, batched, strict=True)
+    ]
+    targets = torch.randint(11, (10,), generator=stream)
+    weight = torch.rand(10, generator=stream, dtype=torch.float64)
+
+    def ours(hidden, unembed, bias):
+        return (weight * next_token_losses(hidden, unembed, bias, targets)).sum()
+
+    def plain(hidden, unembed, bias):
+        logits = hidden @ unembed + bias
+        return (weight * torch.nn.functional.cross_entropy(logits, targets, reduction="none")).sum()
+
+    dims = tuple(0 if one else None for one in batched)
+    for arguments in (0, (0, 1, 2)):
+        found, expected = (vmap(grad_and_value(f, argnums=arguments), in_dims=dims)(*values) for f in (ours, plain))
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_short_way_gives_the_same_gradient():
+    net = model()
+    weights = {name: value.detach() for name, value in net.named_parameters()}
+    calls = []
+
+    class Mean(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, tokens):
+            return NextToken()(self.net, tokens).mean()
+
+    def loss(params):
+        return functional_call(Mean(), {f"net.{name}": value for name, value in params.items()}, (TOKENS,))
+
+    net.unembed.register_forward_hook(lambda *_: calls.append(1))  # the short way does not call it
+    plain = grad_and_value(loss)(weights)
+    assert len(calls) == 1
+    with at_most_once():
+        short = grad_and_value(loss)(weights)
+    assert len(calls) == 1
+    torch.testing.assert_close(short, plain)
+
+
+def test_divergence_by_hand():
+    reference, net = model(1, seed=1), model(2)
+    p, q = reference(TOKENS)[:, :-1].softmax(-1), net(TOKENS)[:, :-1].softmax(-1)
+    found = DivergenceFrom(reference)(net, TOKENS)
+    torch.testing.assert_close(found, (p * (p / q).log()).sum(-1))
+    assert (found > 0).all()
+
+
+def test_a_model_diverges_from_itself_by_nothing_and_has_its_minimum_there():
+    net = model()
+    leaves = list(net.parameters())
+    losses = DivergenceFrom(model())(net, TOKENS)
+    torch.testing.assert_close(losses, torch.zeros_like(losses), atol=1e-12, rtol=0)
+    slopes = torch.autograd.grad(losses.mean(), leaves)
+    assert all(float(slope.abs().max()) < 1e-12 for slope in slopes)
+    assert DivergenceFrom(model()).identity() == DivergenceFrom(model()).identity()
+    assert DivergenceFrom(model()).identity() != DivergenceFrom(model(seed=1)).identity()
+
+
+def test_the_reference_is_left_in_its_mode_and_other_vocabularies_are_refused():
+    reference = model(0).train()
+    DivergenceFrom(reference)(model(), TOKENS)
+    assert reference.training
+    with pytest.raises(OntogenyError, match="reference must have the model's vocabulary, 11 tokens; it has 12"):
+        DivergenceFrom(model(1, vocabulary=12))(model(), TOKENS)
+    with pytest.raises(OntogenyError, match=r"reference must be a torch.nn.Module.*got str"):
+        DivergenceFrom("gpt2")
+
+
+@pytest.mark.parametrize("batch", [torch.zeros(3, 4), torch.zeros(4, dtype=torch.long), TOKENS[:, :1], {"x": TOKENS}])
+def test_what_is_no_batch_of_tokens(batch):
+    with pytest.raises(OntogenyError, match="data must be token ids, whole numbers of shape"):
+        NextToken()(model(), batch)
+
+
+def test_padding_is_refused():
+    mask = torch.ones_like(TOKENS)
+    NextToken()(model(), {"input_ids": TOKENS, "attention_mask": mask, "labels": TOKENS})
+    mask[0, -1] = 0
+    with pytest.raises(OntogenyError, match="attention_mask and labels that leave positions out are not supported"):
+        NextToken()(model(), {"input_ids": TOKENS, "attention_mask": mask})
+
+
+def test_an_estimate_by_weights_and_data_with_a_reference():
+    net, reference = model(), model(1, seed=1)
+    found = og.estimate_llc(
+        net,
+        {"a": TOKENS, "b": TOKENS.flip(1)},
+        DivergenceFrom(reference),
+        {"head": "1:0", "control": "random:20"},
+        n_beta=10.0,
+        localization=50.0,
+        draws=30,
+        burn_in=10,
+        chains=2,
+        progress=False,
+    )
+    assert dict(found["llc"].sizes) == {"component": 2, "dataset": 2} and bool(found["llc"].notnull().all())
