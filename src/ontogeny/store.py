@@ -52,8 +52,9 @@ class Store:
         if marker.exists():
             held = read_identity(folder)
             if held != json.loads(json.dumps(identity)):
+                there, here = _told_apart(held, json.loads(json.dumps(identity)))
                 raise OntogenyError(
-                    f"out: {folder} holds another study ({_what(held)}), and this one is {_what(identity)}; "
+                    f"out: {folder} holds another study ({there}), and this one is {here}; "
                     "name another folder, or remove that one."
                 )
         elif folder.exists() and any(folder.iterdir()):
@@ -104,12 +105,11 @@ def write_zarr(path: Path, groups: Mapping[str | None, xr.Dataset]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     for mode, (group, dataset) in zip(["w", *"a" * (len(groups) - 1)], groups.items(), strict=True):
-        dataset = dataset.drop_encoding()
-        texts = {k: v.astype(object) for k, v in dataset.data_vars.items() if v.dtype.kind in "OUT"}
+        dataset = _words_as_objects(dataset.drop_encoding())
         with warnings.catch_warnings():
             # readers expect consolidated metadata; the format does not specify it yet, and zarr warns that it does not
             warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-            dataset.assign(texts).to_zarr(temporary, group=group, mode=mode, consolidated=True)
+            dataset.to_zarr(temporary, group=group, mode=mode, consolidated=True)
     if path.exists():
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         path.rename(old)
@@ -129,8 +129,14 @@ def read_zarr(path: Path, group: str | None = None) -> xr.Dataset:
         raise OntogenyError(f"{path} does not exist; run the study first.")
     with xr.open_zarr(path, group=group) as stored:
         loaded = stored.load().drop_encoding()  # else a word longer than those stored before would be cut off
-    words = {name: values.astype(object) for name, values in loaded.data_vars.items() if values.dtype.kind == "T"}
-    return loaded.assign(words)
+    return _words_as_objects(loaded)
+
+
+def _words_as_objects(dataset: xr.Dataset) -> xr.Dataset:
+    """Words of any length: those of a fixed one would be cut off, and Zarr has no specification of them."""
+    values = {name: part.astype(object) for name, part in dataset.data_vars.items() if part.dtype.kind in "UT"}
+    names = {name: part.astype(object) for name, part in dataset.coords.items() if part.dtype.kind in "UT"}
+    return dataset.assign(values).assign_coords(names)
 
 
 def _tidy(folder: Path) -> None:
@@ -165,6 +171,19 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def _told_apart(held: dict[str, Any], asked: dict[str, Any]) -> tuple[str, str]:
+    """Two studies by name and preset, or, where these are the same, by the first thing in which they differ."""
+    if _what(held) != _what(asked):
+        return _what(held), _what(asked)
+    one: Any = held
+    other: Any = asked
+    path = ""
+    while isinstance(one, dict) and isinstance(other, dict):
+        name = next(name for name in sorted({*one, *other}) if one.get(name) != other.get(name))
+        one, other, path = one.get(name), other.get(name), f"{path}.{name}" if path else name
+    return f"{_what(held)} with {path} = {one}", f"one with {other}"
 
 
 def _what(identity: Mapping[str, Any]) -> str:

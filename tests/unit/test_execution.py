@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import ontogeny as og
+from ontogeny.execution import local
+from ontogeny.execution.chunks import LargeInputs
 from ontogeny.execution.local import Chunk, cores, run_chunks
 from ontogeny.store import Store
 
@@ -144,3 +146,42 @@ def test_what_is_there_is_not_done_again(tmp_path):
 def test_nothing_to_do_is_done(tmp_path):
     run(tmp_path / "out", chunks=[])
     assert cores() >= 1
+
+
+def test_what_is_shared_and_the_part_of_each_chunk_reach_the_work(tmp_path):
+    read, seen, store = [], [], Store(tmp_path, {"study": "test"})
+
+    def part(name):
+        read.append(name)
+        return name.upper()
+
+    def record(number, shared):
+        seen.append((number, shared["large"], shared["part"]))
+        return work.simulate(number)
+
+    chunks = [Chunk(str(number), number, part="ab"[number // 3]) for number in range(6)]
+    run_chunks(record, chunks, store, text="", workers=1, shared={"large": "x"}, parts=part)
+    assert seen == [(number, "x", "AB"[number // 3]) for number in range(6)]
+    assert read == ["a", "b"], "a part is read once for the chunks that follow one another"
+
+
+def test_a_part_that_was_read_is_not_sent(tmp_path):
+    inputs = LargeInputs({}, str)
+    inputs.compute(lambda payload, shared: shared["part"], Chunk("a", 0, part=3))
+    assert inputs.__getstate__()["_held"] is None
+
+
+def test_an_error_of_a_chunk_with_a_label_begins_with_it():
+    def fail(number):
+        return [][number]
+
+    with pytest.raises(og.OntogenyError, match=r"^the first: IndexError: list index out of range$"):
+        LargeInputs(None).compute(fail, Chunk("a", 0, "the first"))
+    with pytest.raises(IndexError):
+        LargeInputs(None).compute(fail, Chunk("a", 0))
+
+
+def test_a_worker_that_cannot_read_what_it_was_sent_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "_failure", "AttributeError: no 'my_loss' in '__main__'")
+    with pytest.raises(og.OntogenyError, match=r"cannot read what it was sent: .*'my_loss'.*not a notebook"):
+        local._commit_and_count(work.simulate, CHUNKS[0], Store(tmp_path / "out", {"study": "test"}))

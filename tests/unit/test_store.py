@@ -102,6 +102,35 @@ def test_another_study_is_refused_and_nothing_is_touched(tmp_path, change):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 4}, r"another study \(superposition, quick with steps = 3\), and this one is one with 4;"),
+        ({"settings": {"seed": 1, "chains": 3}}, r"\(superposition, quick with settings = None\)"),
+        ({"preset": "full"}, r"another study \(superposition, quick\), and this one is superposition, full;"),
+    ],
+)
+def test_what_differs_is_said(tmp_path, change, message):
+    Store(tmp_path / "out", IDENTITY)
+    with pytest.raises(og.OntogenyError, match=message):
+        Store(tmp_path / "out", IDENTITY | change)
+
+
+def test_what_differs_is_said_however_deep(tmp_path):
+    settings = {"seed": 1, "chains": 3}
+    Store(tmp_path / "out", {"study": "measure", "settings": settings})
+    with pytest.raises(og.OntogenyError, match=r"\(measure with settings\.seed = 1\), and this one is one with 2;"):
+        Store(tmp_path / "out", {"study": "measure", "settings": settings | {"seed": 2}})
+
+
+def test_coordinates_may_be_words(tmp_path):
+    one = xr.Dataset({"llc": ("component", [1.0, 2.0])}, coords={"component": ["1:3", "unembed"]})
+    write_zarr(tmp_path / "results.zarr", {None: one})
+    again = read_zarr(tmp_path / "results.zarr")
+    assert list(again["component"].values) == ["1:3", "unembed"] and again["component"].dtype == object
+    xr.testing.assert_equal(again, one)
+
+
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "out").write_text("mine", encoding="utf-8")
     with pytest.raises(og.OntogenyError, match=r"out must be a folder; .* is a file\. Name another one"):

@@ -1,40 +1,23 @@
-"""Run chunks on this machine: a process per core, one thread each, every chunk committed as it ends."""
+"""Run chunks on this machine: a process per core or GPU, one thread each, every chunk committed as it ends."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
-
-import xarray as xr
+from typing import Any
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import listening, progress_bar
+from ontogeny.execution.chunks import Chunk, LargeInputs, Shelf, Work
 
-
-class Chunk(NamedTuple):
-    """A set of tasks, fixed by the study alone: ``work(payload)`` is its result, ``key`` names it by content."""
-
-    key: str
-    payload: Any
-
-
-class Shelf(Protocol):
-    """Where results are kept; :class:`ontogeny.store.Store` is one."""
-
-    def has(self, key: str) -> bool:
-        """Whether that chunk was committed."""
-        ...
-
-    def save(self, key: str, chunk: xr.Dataset) -> None:
-        """Commit a chunk."""
-        ...
+__all__ = ["Chunk", "Shelf", "cores", "one_thread", "run_chunks", "sendable"]
 
 
 def cores() -> int:
@@ -49,13 +32,38 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _worker(done: Any) -> None:
+def _worker(done: Any, started: Any, gpus: int, sent: bytes) -> None:
     """Start a worker: one thread, a place to count what is done, Ctrl-C left to the parent, no life without it."""
-    global _count
+    global _count, _inputs, _failure
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     one_thread()
     _count = done
+    if gpus:
+        import torch
+
+        with started.get_lock():
+            number, started.value = started.value, started.value + 1
+        torch.cuda.set_device(number % gpus)
+    try:
+        _inputs = pickle.loads(sent)
+    except Exception as error:  # raised here it would only break the pool
+        _failure = f"{type(error).__name__}: {error}"
+
+
+def sendable(shared: Any) -> bytes:
+    """What goes to the workers, as bytes.
+
+    Raises:
+        OntogenyError: if something in it cannot be sent, as a function that was defined within another.
+    """
+    try:
+        return pickle.dumps(shared, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise OntogenyError(
+            f"worker processes cannot be given model, data, loss_fn and components: {type(error).__name__}: {error}; "
+            "define functions and classes at the top level of a module, not as a lambda or within a function."
+        ) from error
 
 
 def _end_with_the_parent() -> None:
@@ -92,14 +100,23 @@ def _one_thread_here() -> Iterator[None]:
 
 _count: Any = None
 """In a worker: chunks done by all workers, parts of chunks included, shared with the parent."""
+_inputs: LargeInputs | None = None
+"""In a worker: what its chunks read beside their payloads."""
+_failure = ""
+"""In a worker: why it could not read them."""
 
 
-def _commit(work: Callable[[Any], xr.Dataset], chunk: Chunk, shelf: Shelf) -> None:
-    shelf.save(chunk.key, work(chunk.payload))
+def _commit(work: Work, chunk: Chunk, shelf: Shelf, inputs: LargeInputs) -> None:
+    shelf.save(chunk.key, inputs.compute(work, chunk))
 
 
-def _commit_and_count(work: Callable[[Any], xr.Dataset], chunk: Chunk, shelf: Shelf) -> None:
+def _commit_and_count(work: Work, chunk: Chunk, shelf: Shelf) -> None:
     counted = 0.0
+    if _inputs is None:
+        raise OntogenyError(
+            f"a worker process cannot read what it was sent: {_failure}. Define functions and classes in a module that "
+            "it can import (a .py file, not a notebook), or give workers=1."
+        )
 
     def count(share: float) -> None:
         nonlocal counted
@@ -108,31 +125,39 @@ def _commit_and_count(work: Callable[[Any], xr.Dataset], chunk: Chunk, shelf: Sh
         counted = share
 
     with listening(count):
-        _commit(work, chunk, shelf)
+        _commit(work, chunk, shelf, _inputs)
     count(1.0)
 
 
 def run_chunks(
-    work: Callable[[Any], xr.Dataset],
+    work: Work,
     chunks: Sequence[Chunk],
     shelf: Shelf,
     *,
     text: str,
     progress: bool = True,
     workers: int | None = None,
+    shared: Mapping[str, Any] | None = None,
+    parts: Callable[[Any], Any] | None = None,
+    gpus: int = 0,
 ) -> None:
     """Compute every chunk that ``shelf`` does not hold yet; killing this at any time loses the chunks under way only.
 
     Args:
-        work: a function of a module's top level (worker processes import it by name).
+        work: a function of a module's top level (worker processes import it by name): ``work(payload)``, or
+            ``work(payload, shared)`` where ``shared`` is given.
         chunks: what to do; results do not depend on their order or on the number of workers.
         shelf: where results go, from within the worker, as soon as a chunk is done.
         text: what the progress bar says.
         progress: show the bar (on a terminal).
-        workers: processes; by rule one a core, none beyond the chunks left.
+        workers: processes; by rule one a core, or a GPU, none beyond the chunks left.
+        shared: large things that all chunks read, by name; each worker is sent them once.
+        parts: large things that some chunks read, each worker fetching its own; see :class:`LargeInputs`.
+        gpus: how many GPUs the work uses, dealt out to the workers in turn: in each, "cuda" is its own.
     """
     left = [chunk for chunk in chunks if not shelf.has(chunk.key)]
-    workers = min(workers or cores(), len(left))
+    workers = min(workers or gpus or cores(), len(left))
+    inputs = LargeInputs(shared, parts)
     before = len(chunks) - len(left)
     with progress_bar(text, len(chunks), progress) as tick:
         tick(before)
@@ -140,12 +165,13 @@ def run_chunks(
             with _one_thread_here():
                 for done, chunk in enumerate(left, start=before):
                     with listening(lambda share, done=done: tick(done + share)):  # type: ignore[misc]
-                        _commit(work, chunk, shelf)
+                        _commit(work, chunk, shelf, inputs)
                     tick(done + 1)
             return
         context = multiprocessing.get_context("spawn")
         done_by_all = context.Value("d", 0.0)
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker, initargs=(done_by_all,)) as pool:
+        given = (done_by_all, context.Value("i", 0), gpus, sendable(inputs))
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker, initargs=given) as pool:
             try:
                 with _without_control_c():
                     waiting = {pool.submit(_commit_and_count, work, chunk, shelf) for chunk in left}

@@ -1,0 +1,180 @@
+"""Content told from content: data, losses, masks and models that differ, and those that only look different."""
+
+import functools
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ontogeny as og
+import tiny
+from ontogeny.execution.identity import data_digest, loss_identity, mask_digest, model_identity
+from ontogeny.inputs.datasets import as_examples
+
+
+def digest(data):
+    return data_digest(as_examples(data))
+
+
+def test_data_of_the_same_content_have_one_digest():
+    x, y = tiny.data()
+    same = [
+        (x, y),
+        [x.clone(), y],
+        (x.numpy(), y.numpy()),
+        torch.utils.data.TensorDataset(x, y),
+        list(zip(x, y, strict=True)),
+    ]
+    assert len({digest(data) for data in same}) == 1
+    assert digest({"x": x}) == digest({"x": np.asfortranarray(x.numpy())})
+
+
+def test_data_that_differ_have_their_own():
+    x, y = tiny.data()
+    others = [
+        x,
+        (x,),
+        {"x": x},
+        {"y": x},
+        (x, y),
+        (y, x),
+        x.double(),
+        x[:39],
+        x.flip(0),
+        x.reshape(40, 3, 1),
+        x.half(),
+        -x,
+    ]
+    assert len({digest(data) for data in others}) == len(others)
+
+
+def test_large_data_are_read_in_pieces(monkeypatch):
+    taken = []
+    x = torch.arange(10_000)
+
+    class Rows:
+        def __len__(self):
+            return len(x)
+
+        def __getitem__(self, i):
+            taken.append(int(i))
+            return x[i]
+
+    assert digest(Rows()) == digest(x) and taken == list(range(len(x)))
+
+
+def test_masks():
+    whole, part = torch.ones(2, 3), torch.tensor([[1, 0, 1], [0, 0, 0]])
+    assert (
+        mask_digest({"a": None}) == mask_digest({"a": whole}) == mask_digest({"a": whole.bool(), "b": torch.zeros(3)})
+    )
+    assert mask_digest({"a": part, "b": None}) == mask_digest({"b": None, "a": part.float()})
+    others = [{"a": None}, {"b": None}, {"a": part}, {"a": 1 - part}, {"b": part}, {"a": None, "b": None}]
+    assert len({mask_digest(masks) for masks in others}) == len(others)
+
+
+def make(source, **names):
+    """A module's function ``loss`` from its text."""
+    module = types.ModuleType("made")
+    module.__dict__.update(names, torch=torch)
+    exec(compile(source, "made.py", "exec"), module.__dict__)
+    return module.loss
+
+
+PLAIN = "def loss(model, batch):\n    return (model(batch) * scale).sum(-1)\n"
+
+
+def test_a_function_is_told_by_its_code_and_what_it_reads():
+    same = [make(PLAIN, scale=1.0), make(PLAIN, scale=1.0), make("\n\n# a remark\n" + PLAIN, scale=1.0)]
+    documented = PLAIN.replace("    return", '    """What it is."""\n    return')
+    same.append(make(documented, scale=1.0))
+    assert len({repr(loss_identity(loss)) for loss in same}) == 1
+    helper = "def part(x):\n    return x{}\ndef loss(model, batch):\n    return part(model(batch)).sum(-1)\n"
+    nested = "def loss(model, batch):\n    def part(x):\n        return x * {}\n    return part(model(batch)).sum(-1)\n"
+    others = [
+        same[0],
+        make(PLAIN, scale=2.0),
+        make(PLAIN, scale=torch.ones(3)),
+        make(PLAIN.replace("*", "+"), scale=1.0),
+        make(PLAIN.replace("sum", "mean"), scale=1.0),
+        make(PLAIN.replace("batch):", "batch, scale=3.0):")),
+        make(PLAIN.replace("batch):", "batch, *, scale=3.0):")),
+        make(PLAIN.replace("batch):", "batch, *, scale=4.0):")),
+        make(helper.format("")),
+        make(helper.format(" * 2")),
+        make(nested.format(1)),
+        make(nested.format(2)),
+    ]
+    assert len({repr(loss_identity(loss)) for loss in others}) == len(others)
+
+
+def test_partial_and_closures_are_told_by_what_they_hold():
+    def scaled(by):
+        return lambda model, batch: by * model(batch)
+
+    assert loss_identity(scaled(1.0)) != loss_identity(scaled(2.0))
+    assert loss_identity(scaled(torch.ones(2))) != loss_identity(scaled(torch.zeros(2)))
+    halves = [functools.partial(tiny.squares, weight) for weight in (1.0, 2.0)]
+    assert loss_identity(halves[0]) != loss_identity(halves[1]) != loss_identity(tiny.squares)
+
+
+def test_a_function_that_calls_itself_ends():
+    source = "def loss(model, batch, depth=2):\n    return loss(model, batch, depth - 1) if depth else model(batch)\n"
+    assert loss_identity(make(source)) == loss_identity(make(source))
+
+
+class WithSettings:
+    def __init__(self, value):
+        self.value = value
+
+    def identity(self):
+        return {"value": self.value}
+
+    def __call__(self, model, batch):
+        return self.value * tiny.squares(model, batch)
+
+
+def test_an_identity_that_is_offered_is_taken():
+    assert loss_identity(WithSettings(1)) == loss_identity(WithSettings(1)) != loss_identity(WithSettings(2))
+    with pytest.raises(og.OntogenyError, match=r"loss_fn\.identity must be or return what JSON can hold .* got dict"):
+        loss_identity(WithSettings(torch.ones(1)))
+
+
+class Silent:
+    def __call__(self, model, batch):
+        return tiny.squares(model, batch)
+
+
+@pytest.mark.parametrize("loss", [Silent(), nn.CrossEntropyLoss(reduction="none")])
+def test_what_cannot_be_told_is_refused(loss):
+    with pytest.raises(og.OntogenyError, match=r"what \w+ computes cannot be told, .* a method identity\(\)"):
+        loss_identity(loss)
+
+
+def test_a_model_hidden_in_a_loss_is_refused():
+    """A reference model in a closure or a global would else be exchanged unseen."""
+    source = "def loss(model, batch):\n    return (model(batch) - reference(batch)).square()\n"
+    with pytest.raises(og.OntogenyError, match="loss_fn reads a global of type Linear, whose content cannot be told"):
+        loss_identity(make(source, reference=nn.Linear(2, 2)))
+    reference = nn.Linear(2, 2)
+    with pytest.raises(og.OntogenyError, match="loss_fn was made with reference, of type Linear, whose content cannot"):
+        loss_identity(lambda model, batch: model(batch) - reference(batch))
+
+
+def test_models_are_told_apart_by_what_is_beside_their_weights():
+    class Counting(nn.Linear):
+        def __init__(self, start):
+            super().__init__(2, 2)
+            self.register_buffer("count", torch.tensor(start))
+
+    with torch.no_grad():
+        one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+        other.weight.mul_(2)
+    assert model_identity(one) == model_identity(other)
+    others = [one, nn.Linear(2, 2, bias=False), nn.Linear(2, 2).double(), Counting(0), Counting(1)]
+    others += [nn.Sequential(nn.Linear(2, 2), layer) for layer in (nn.ReLU(), nn.Tanh(), nn.GELU())]
+    assert len({repr(model_identity(model)) for model in others}) == len(others)
+    one.config, other.config = types.SimpleNamespace(eps=1e-5), types.SimpleNamespace(eps=1e-6)
+    assert model_identity(one) != model_identity(other)
