@@ -13,21 +13,36 @@ if TYPE_CHECKING:
     from ontogeny.estimators.llc import llc_from_draws
     from ontogeny.estimators.reweight import reweighted
     from ontogeny.estimators.status import describe_status
+    from ontogeny.execution.measure import measure
+    from ontogeny.inputs import text
+    from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
+    from ontogeny.inputs.checkpoints import Checkpoints
+    from ontogeny.inputs.language_losses import DivergenceFrom, NextToken
     from ontogeny.inputs.losses import Potential
     from ontogeny.plots.estimate import plot_estimate
     from ontogeny.sampling import controls
     from ontogeny.sampling.calibration import Calibration
     from ontogeny.sampling.estimate import calibrate, estimate_llc, sample
     from ontogeny.sampling.watanabe import watanabe
+    from ontogeny.training.language_model import LanguageTraining, train_language_model
 
 _HOME = {
-    "Potential": "ontogeny.inputs.losses",  # what is measured
+    "text": "ontogeny.inputs",  # a module: named sources -> rows of tokens
+    "AttentionOnlyConfig": "ontogeny.inputs.attention_only",
+    "AttentionOnly": "ontogeny.inputs.attention_only",  # a transformer small enough to be read
+    "LanguageTraining": "ontogeny.training.language_model",
+    "train_language_model": "ontogeny.training.language_model",  # model and tokens -> checkpoints
+    "Checkpoints": "ontogeny.inputs.checkpoints",  # a training run, ours or anybody's
+    "NextToken": "ontogeny.inputs.language_losses",  # what a language model is measured by
+    "DivergenceFrom": "ontogeny.inputs.language_losses",
+    "Potential": "ontogeny.inputs.losses",  # a loss of the weights alone, in place of model, data and loss
     "calibrate": "ontogeny.sampling.estimate",  # -> how to sample it
     "Calibration": "ontogeny.sampling.calibration",
     "sample": "ontogeny.sampling.estimate",  # -> draws
     "llc_from_draws": "ontogeny.estimators.llc",  # draws -> numbers with errors
     "reweighted": "ontogeny.estimators.reweight",  # the same draws at another nβ or γ
     "estimate_llc": "ontogeny.sampling.estimate",  # draws and numbers in one call
+    "measure": "ontogeny.execution.measure",  # checkpoints × components × data sets × metrics, resumable
     "watanabe": "ontogeny.sampling.watanabe",  # WBIC, functional variance, singular fluctuation
     "describe_status": "ontogeny.estimators.status",  # what the words beside the numbers mean
     "describe_estimate": "ontogeny.estimators.description",  # one estimate in plain sentences
@@ -35,10 +50,16 @@ _HOME = {
     "controls": "ontogeny.sampling",  # a module: estimates whose answer is known
     "analysis": "ontogeny",  # a module: measurements over checkpoints and seeds -> statements
 }
-_MODULES = ("controls", "analysis")
+_MODULES = ("text", "controls", "analysis")
 
 __all__ = [
+    "AttentionOnly",
+    "AttentionOnlyConfig",
     "Calibration",
+    "Checkpoints",
+    "DivergenceFrom",
+    "LanguageTraining",
+    "NextToken",
     "OntogenyError",
     "Potential",
     "__version__",
@@ -49,9 +70,12 @@ __all__ = [
     "describe_status",
     "estimate_llc",
     "llc_from_draws",
+    "measure",
     "plot_estimate",
     "reweighted",
     "sample",
+    "text",
+    "train_language_model",
     "watanabe",
 ]
 

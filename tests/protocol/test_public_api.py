@@ -78,7 +78,7 @@ def test_both_entry_points_take_the_same_arguments():
     first, second = (inspect.signature(f).parameters for f in (og.estimate_llc, og.sample))
     assert [(p.name, p.default) for p in first.values()] == [(p.name, p.default) for p in second.values()]
     contract = "model data loss_fn components n_beta localization step_size batch_size chains draws burn_in kernel"
-    added = ["calibration"]
+    added = ["calibration", "precision"]
     assert list(first) == [*contract.split(), "target_se", "max_draws", "seed", "device", "progress", *added]
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 VARIABLES: dict[str, tuple[str, str]] = {
     # name: (long name, units)
     "loss": ("mean loss on the data set", "loss"),
+    "loss_se": ("standard error of the mean loss over examples", "loss"),
     "llc": ("local learning coefficient λ̂(nβ, γ)", "1"),
     "llc_se": ("standard error of λ̂ (chains, autocorrelation and minibatches)", "1"),
     "llc_variance": ("variance of nβL under the local posterior, minibatch part removed", "1"),

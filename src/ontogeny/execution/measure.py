@@ -40,6 +40,7 @@ def measure(
     seed: int = 0,
     device: str | None = None,
     calibration: Calibration | None = None,
+    precision: str | None = None,
     executor: str = "local",
     address: str | None = None,
     workers: int | None = None,
@@ -80,6 +81,7 @@ def measure(
         seed: of all random streams.
         device: "cpu" or "cuda"; None: the GPUs, if there are any. "cuda": one process a GPU.
         calibration: as in ``estimate_llc``.
+        precision: of estimates, as in ``estimate_llc``; "loss" and "gradient_norm" are computed in float32.
         executor: "local", this machine, or "ray".
         address: of a Ray cluster to join; None: one is started on this machine.
         workers: processes; None: one a core or GPU.
@@ -95,8 +97,9 @@ def measure(
 
     """
     settings = Settings(
-        n_beta, localization, step_size, batch_size, chains, draws, burn_in, target_se, max_draws, kernel, seed, device
-    )
+        n_beta, localization, step_size, batch_size, chains, draws, burn_in, target_se, max_draws, kernel, seed,
+        device, precision,
+    )  # fmt: skip
     run = get_executor(executor, address)
     study = plan(
         model, checkpoints, data, loss_fn, components, metrics, out=out, settings=settings, calibration=calibration

@@ -128,7 +128,8 @@ class Study:
     def _bytes_of_chains(self) -> int:
         wanted, frozen = self.asked.settings, self.asked.calibration
         dim = max(component.dim for component in self.product.components)
-        by_rule = default_chains(dim, wanted.max_draws or default_max_draws(dim))
+        weights = self.product.parameters
+        by_rule = default_chains(weights, wanted.max_draws or default_max_draws(weights))
         chains = wanted.chains or (frozen.chains if frozen else by_rule)
         return 4 * COPIES_OF_CHAINS * chains * dim
 

@@ -70,12 +70,12 @@ class Planned:
 
     @property
     def group(self) -> TaskGroup:
-        """Its tasks."""
+        """The tasks of the chunk."""
         return self.chunk.payload
 
     @property
     def tasks(self) -> int:
-        """How many."""
+        """How many tasks the chunk has."""
         return max(len(self.group.components), 1)
 
 
@@ -105,24 +105,15 @@ class Product:
             yield self._planned(metric, asked, step, dataset, [])
             return
         for lowest in dict.fromkeys(component.lowest_block for component in self.components):
-            together: list[Component] = []
-            seconds = 0.0
-            for component in self.components:
-                if component.lowest_block != lowest:
-                    continue
-                more = self._cost(metric, asked, dataset, component.dim)[1]
-                if together and seconds + more > CHUNK_SECONDS:
-                    yield self._planned(metric, asked, step, dataset, together)
-                    together, seconds = [], 0.0
-                together.append(component)
-                seconds += more
-            yield self._planned(metric, asked, step, dataset, together)
+            neighbours = [component for component in self.components if component.lowest_block == lowest]
+            size = max(int(CHUNK_SECONDS / self._cost(metric, asked, dataset)[1]), 1)
+            for first in range(0, len(neighbours), size):
+                yield self._planned(metric, asked, step, dataset, neighbours[first : first + size])
 
     def _planned(
         self, metric: Metric, asked: Asked, step: int, dataset: DataSet, components: list[Component]
     ) -> Planned:
-        dims = [component.dim for component in components] or [self.parameters]
-        costs = [self._cost(metric, asked, dataset, dim) for dim in dims]
+        evaluations, seconds = self._cost(metric, asked, dataset)
         tasks: list[Component] | list[None] = components or [None]
         keys = [self._key(metric, asked, step, dataset, component) for component in tasks]
         names = tuple(component.name for component in components)
@@ -131,13 +122,14 @@ class Product:
         group = TaskGroup(step, dataset.name, metric, names, asked)
         return Planned(
             Chunk(content_key(keys), group, label, step),
-            sum(evaluations for evaluations, _ in costs),
-            sum(seconds for _, seconds in costs),
+            len(tasks) * evaluations,
+            len(tasks) * seconds,
         )
 
-    def _cost(self, metric: Metric, asked: Asked, dataset: DataSet, dim: int) -> tuple[int, float]:
-        evaluations = metric.evaluations(asked, dim, dataset.examples)
-        tokens = asked.batch_size(dim, dataset.examples) * dataset.positions
+    def _cost(self, metric: Metric, asked: Asked, dataset: DataSet) -> tuple[int, float]:
+        """Gradients and seconds of one task, at most."""
+        evaluations = metric.evaluations(asked, self.parameters, dataset.examples)
+        tokens = asked.batch_size(self.parameters, dataset.examples, dataset.positions) * dataset.positions
         seconds = max(OPERATIONS_A_WEIGHT * self.parameters * tokens / FLOPS, LEAST_SECONDS)
         return evaluations, evaluations * seconds
 

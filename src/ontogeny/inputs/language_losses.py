@@ -12,6 +12,7 @@ from ontogeny.core.differentiation import differentiated_at_most_once
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.types import Batch
 from ontogeny.inputs.attention_only import AttentionOnly
+from ontogeny.inputs.precision import at_least_float32, in_full, is_lowered
 from ontogeny.inputs.unembedding import next_token_losses
 
 
@@ -33,12 +34,16 @@ class NextToken:
         """One loss per position, shape (batch, positions - 1)."""
         tokens = tokens_of(batch)
         targets = tokens[:, 1:].long()
-        parts = split(model) if differentiated_at_most_once() else None
-        if parts is not None:
+        once = differentiated_at_most_once()
+        parts = split(model) if once or is_lowered(tokens.device) else None
+        if parts is None:
+            logits = logits_of(model, tokens)[:, :-1]
+        elif once:
             hidden = parts.hidden(tokens)[:, :-1]
             losses = next_token_losses(hidden.flatten(0, 1), parts.weight, parts.bias, targets.flatten())
             return losses.reshape(targets.shape)
-        logits = logits_of(model, tokens)[:, :-1]
+        else:
+            logits = parts.logits(tokens)[:, :-1]
         return torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
 
     def identity(self) -> dict[str, str]:
@@ -122,7 +127,7 @@ def tokens_of(batch: Batch) -> Tensor:
 def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:
     """Logits of shape (batch, positions, vocabulary) from a model that returns them bare or as ``.logits``."""
     out = model(tokens)
-    return out if isinstance(out, Tensor) else out.logits
+    return at_least_float32(out if isinstance(out, Tensor) else out.logits)
 
 
 class Split(NamedTuple):
@@ -131,6 +136,13 @@ class Split(NamedTuple):
     hidden: Callable[[Tensor], Tensor]
     weight: Tensor
     bias: Tensor | None
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits in float32 where the rest is computed in less: rounded, they would drown L(w) - L(w*)."""
+        hidden = at_least_float32(self.hidden(tokens))
+        with in_full(tokens.device):
+            logits = hidden @ at_least_float32(self.weight)
+            return logits if self.bias is None else logits + at_least_float32(self.bias)
 
 
 def split(model: nn.Module) -> Split | None:

@@ -15,6 +15,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.components import Masks
 from ontogeny.inputs.datasets import Examples
+from ontogeny.inputs.precision import at_least_float32, forward_dtype, forward_in, frozen_in_forward_dtype
 from ontogeny.inputs.shared_forward import CutModel, Entering
 from ontogeny.inputs.slices import slice_of
 
@@ -39,6 +40,11 @@ class ModuleLoss:
     Of a parameter that is sampled in part, ``params`` holds that part alone. Every floating-point weight and buffer is
     a copy in the sampling dtype; positions are averaged within an example. With ``cut``, minibatches may be
     :class:`ontogeny.inputs.shared_forward.Entering`, and the forward pass below the cut is left out.
+
+    With ``precision`` "bfloat16" matrices that are not sampled are copies in bfloat16, and matrix products are computed
+    in it; losses are averaged in float32. On a language model of 260,032 parameters an example's L(w) - L(w*) is then
+    off by 0.7e-3 nats (last layer's weights) to 2.4e-3 (first layer's), at random and however near w is to w*; with
+    logits in bfloat16 too, which ``NextToken`` avoids, by 1.9e-3 to 3.0e-3.
     """
 
     def __init__(
@@ -49,10 +55,17 @@ class ModuleLoss:
         dtype: torch.dtype,
         device: torch.device,
         cut: CutModel | None = None,
+        precision: str | None = None,
     ) -> None:
+        self._dtype, self._device, self._forward = dtype, device, forward_dtype(precision)
+        self.chains_at_once: int | None = None  # all of them
         self._pair, self._cut = _Pair(model if cut is None else cut.model, loss_fn), cut
+        narrow = frozen_in_forward_dtype(model) - set(selected) if self._forward is not None else set()
         copies = {
-            f"model.{name}": value.detach().to(device=device, dtype=dtype if value.is_floating_point() else None)
+            f"model.{name}": value.detach().to(
+                device=device,
+                dtype=self._forward if name in narrow else dtype if value.is_floating_point() else None,
+            )
             for name, value in model.named_parameters()
         }
         copies |= {  # copied, since a forward pass may count or average in them
@@ -66,20 +79,31 @@ class ModuleLoss:
         self.center: Params = {name: part.take(copies[f"model.{name}"]).clone() for name, part in self._slices.items()}
         self._frozen = copies
 
+    @property
+    def rounding(self) -> float:
+        """Relative rounding error of a product in the forward pass."""
+        return torch.finfo(self._forward or self._dtype).eps
+
+    @property
+    def weights(self) -> int:
+        """How many weights the model has, sampled or not."""
+        return sum(parameter.numel() for parameter in self._pair.model.parameters())
+
     def raw(self, params: Params, batch: Batch) -> Tensor:
         """What the loss function returns, unreduced and unchecked."""
         weights = dict(self._frozen)
         for name, value in params.items():
             weights[f"model.{name}"] = self._slices[name].put(self._frozen[f"model.{name}"], value)
-        if isinstance(batch, Entering):
-            assert self._cut is not None
-            with self._cut.entered(batch.hidden):
-                return functional_call(self._pair, weights, (batch.batch,))
-        return functional_call(self._pair, weights, (batch,))
+        with forward_in(self._forward, self._device):
+            if isinstance(batch, Entering):
+                assert self._cut is not None
+                with self._cut.entered(batch.hidden):
+                    return functional_call(self._pair, weights, (batch.batch,))
+            return functional_call(self._pair, weights, (batch,))
 
     def __call__(self, params: Params, batch: Batch) -> Tensor:
         """One loss per example, shape ``(batch,)``."""
-        losses = self.raw(params, batch)
+        losses = at_least_float32(self.raw(params, batch))
         return losses if losses.dim() == 1 else losses.flatten(1).mean(1)
 
 
@@ -189,6 +213,13 @@ def check_loss(loss: ModuleLoss, examples: Examples, batch_size: int) -> None:
             f"components: the loss does not depend on {', '.join(unused)}, so no gradient reaches it and only γ would "
             "be sampled there; leave it out of components."
         )
+
+
+def loss_positions(loss: ModuleLoss, examples: Examples) -> int:
+    """How many losses an example has; 1 where it has one."""
+    with torch.no_grad():
+        losses = _first_losses(loss, loss.center, examples.head(2))
+    return max(losses[0].numel(), 1) if isinstance(losses, Tensor) and losses.dim() > 1 else 1
 
 
 def _first_losses(loss: ModuleLoss, params: Params, batch: Batch) -> Tensor:

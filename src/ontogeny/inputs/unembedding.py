@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ontogeny.inputs.precision import at_least_float32, in_full, is_lowered
+
 LOGITS_AT_ONCE = 2**19
 """Numbers a piece, about two megabytes."""
 
@@ -21,6 +23,10 @@ def next_token_losses(hidden: Tensor, weight: Tensor, bias: Tensor | None, targe
 
     Can be differentiated once, with respect to all three, and batched by ``torch.func.vmap``.
     """
+    if is_lowered(hidden.device):  # rounded logits would be most of the noise of L(w) - L(w*)
+        with in_full(hidden.device):
+            wide = None if bias is None else at_least_float32(bias)
+            return next_token_losses(at_least_float32(hidden), at_least_float32(weight), wide, targets)
     if bias is None:
         bias = weight.new_zeros(weight.shape[1])
     if not torch.is_grad_enabled():  # no use for the gradient that comes with the losses

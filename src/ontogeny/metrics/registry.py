@@ -39,10 +39,10 @@ class Asked:
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
         }
 
-    def batch_size(self, dim: int, examples: int) -> int:
+    def batch_size(self, weights: int, examples: int, positions: int = 1) -> int:
         """Examples a step, chosen by rule where not given."""
         frozen = None if self.calibration is None else self.calibration.batch_size
-        return min(self.settings.batch_size or frozen or default_batch(dim, examples), examples)
+        return min(self.settings.batch_size or frozen or default_batch(weights, examples, positions), examples)
 
 
 class Metric(Protocol):
@@ -57,8 +57,8 @@ class Metric(Protocol):
         """What its numbers depend on of the study's settings, JSON-able."""
         ...
 
-    def evaluations(self, asked: Asked, dim: int, examples: int) -> int:
-        """Gradients of one minibatch that a task takes, at most; ``dim`` selected weights, n ``examples``."""
+    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
+        """Gradients of one minibatch that a task takes, at most; a model of so many ``weights``, n ``examples``."""
         ...
 
     def compute(
@@ -74,16 +74,16 @@ class LLC:
     name, per_component, at_localization = "llc", True, True
 
     def settings(self, asked: Asked) -> dict[str, Any]:
-        """All of them."""
+        """All of the study's settings."""
         return asked.to_dict()
 
-    def evaluations(self, asked: Asked, dim: int, examples: int) -> int:
+    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
         """Chains × (draws + burn-in) and finding the step, where draws were given; else the bound on all that."""
         wanted, frozen = asked.settings, asked.calibration
-        most = wanted.max_draws or (frozen.max_draws if frozen else default_max_draws(dim))
+        most = wanted.max_draws or (frozen.max_draws if frozen else default_max_draws(weights))
         if wanted.draws is None:
             return most
-        chains = wanted.chains or (frozen.chains if frozen else default_chains(dim, most))
+        chains = wanted.chains or (frozen.chains if frozen else default_chains(weights, most))
         burn_in = frozen.burn_in if frozen else wanted.burn_in
         if burn_in is None:  # it lasts until the chains have settled, at most so long
             burn_in = min(most // (3 * chains), max(20 * wanted.draws, 2000))
@@ -107,9 +107,9 @@ class MeanLoss:
         """The batch size, on which rounding depends."""
         return {"batch_size": asked.settings.batch_size}
 
-    def evaluations(self, asked: Asked, dim: int, examples: int) -> int:
+    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
         """A pass over the data, a third of what its gradient takes."""
-        return -(-examples // (3 * asked.batch_size(dim, examples)))
+        return -(-examples // (3 * asked.batch_size(weights, examples)))
 
     def compute(
         self, model: nn.Module, data: dict[str, Any], loss_fn: LossFunction, components: dict[str, Any], asked: Asked
@@ -127,9 +127,9 @@ class GradientNorm:
         """The batch size, on which rounding depends."""
         return {"batch_size": asked.settings.batch_size}
 
-    def evaluations(self, asked: Asked, dim: int, examples: int) -> int:
+    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
         """One pass over the data."""
-        return -(-examples // asked.batch_size(dim, examples))
+        return -(-examples // asked.batch_size(weights, examples))
 
     def compute(
         self, model: nn.Module, data: dict[str, Any], loss_fn: LossFunction, components: dict[str, Any], asked: Asked
@@ -145,12 +145,12 @@ class Localization:
 
     def settings(self, asked: Asked) -> dict[str, Any]:
         """What the rules read."""
-        read = ("n_beta", "localization", "batch_size", "max_draws", "seed")
+        read = ("n_beta", "localization", "batch_size", "max_draws", "seed", "precision")
         return {name: getattr(asked.settings, name) for name in read}
 
-    def evaluations(self, asked: Asked, dim: int, examples: int) -> int:
+    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
         """A few pilot chains, and looks at the curvature between."""
-        return min(FINDING, (asked.settings.max_draws or default_max_draws(dim)) // 10)
+        return min(FINDING, (asked.settings.max_draws or default_max_draws(weights)) // 10)
 
     def compute(
         self, model: nn.Module, data: dict[str, Any], loss_fn: LossFunction, components: dict[str, Any], asked: Asked

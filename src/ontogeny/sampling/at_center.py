@@ -123,7 +123,8 @@ def _agrees(loss: Loss, center: Params, batch: Batch, found: Params) -> bool:
     stack = {name: value.unsqueeze(0) for name, value in center.items()}
     plain = {name: value[0] for name, value in evaluation(loss, "serial").gradients(stack, batch)[0].items()}
     scale = max(float(value.abs().max()) for value in plain.values())
-    return all(torch.allclose(found[name].mean(0), plain[name], rtol=1e-3, atol=1e-5 * scale) for name in plain)
+    atol = (1e-5 + 2.0 * getattr(loss, "rounding", 0.0)) * scale
+    return all(torch.allclose(found[name].mean(0), plain[name], rtol=1e-3, atol=atol) for name in plain)
 
 
 def _map(function: Callable[[Tensor], Tensor], batch: Any) -> Any:

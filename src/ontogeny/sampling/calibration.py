@@ -13,13 +13,14 @@ CONDITION = 100.0
 
 SMALL_MODEL = 10_000
 MAX_DRAWS_SMALL, MAX_DRAWS_LARGE = 4_000_000, 20_000
-"""Gradient evaluations over all chains, below and above 10,000 sampled weights."""
+"""Gradient evaluations over all chains, below and above 10,000 weights of the model."""
 
 DEFAULT_KERNEL = "baoab"
 """The smallest total error for a given number of gradient evaluations; BENCHMARKS.md has the table."""
 
+POSITIONS_LARGE, FEWEST_EXAMPLES = 1024, 4
 DEFAULT_BATCH_SMALL, DEFAULT_BATCH_LARGE = 256, 64
-"""Examples a step, below and above 10,000 sampled weights."""
+"""Examples a step, below and above 10,000 weights of the model."""
 FEWEST_CHAINS, MOST_CHAINS = 4, 128
 WEIGHTS_AT_ONCE = 2**14
 LEAST_STEPS = 2000
@@ -97,20 +98,26 @@ def default_n_beta(examples: int) -> float:
     return examples / math.log(max(examples, 3))
 
 
-def default_max_draws(dim: int) -> int:
+def default_max_draws(weights: int) -> int:
     """The bound on gradient evaluations over all chains."""
-    return MAX_DRAWS_SMALL if dim < SMALL_MODEL else MAX_DRAWS_LARGE
+    return MAX_DRAWS_SMALL if weights < SMALL_MODEL else MAX_DRAWS_LARGE
 
 
-def default_batch(dim: int, examples: int) -> int:
-    """256 examples, 64 from 10,000 sampled weights on, or all n if fewer."""
-    return min(DEFAULT_BATCH_SMALL if dim < SMALL_MODEL else DEFAULT_BATCH_LARGE, examples)
+def default_batch(weights: int, examples: int, positions: int = 1) -> int:
+    """256 examples, 64 from 10,000 weights of the model on, or all n if fewer.
+
+    Where an example is a text of so many ``positions``, of a large model as many as hold 1024 of them, at least 4:
+    with the baseline paired and the control variate on, longer chains are worth more than larger batches.
+    """
+    if weights < SMALL_MODEL:
+        return min(DEFAULT_BATCH_SMALL, examples)
+    return min(max(POSITIONS_LARGE // positions, FEWEST_EXAMPLES), DEFAULT_BATCH_LARGE, examples)
 
 
-def default_chains(dim: int, max_draws: int) -> int:
+def default_chains(weights: int, max_draws: int) -> int:
     """As many as a step of a small model takes at little cost: 128 up to 128 weights, 4 from 4096 on.
 
     Fewer where the gradient evaluations allowed would leave a chain less than 2000 steps.
     """
-    cheap = 2 ** int(math.log2(max(WEIGHTS_AT_ONCE / dim, 1)))
+    cheap = 2 ** int(math.log2(max(WEIGHTS_AT_ONCE / weights, 1)))
     return max(min(cheap, MOST_CHAINS, max_draws // LEAST_STEPS), FEWEST_CHAINS)

@@ -15,7 +15,7 @@ from ontogeny.core.rng import generator
 from ontogeny.core.trees import tree_map
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.datasets import Examples, check_batch_size
-from ontogeny.inputs.losses import ModuleLoss, check_loss
+from ontogeny.inputs.losses import ModuleLoss, check_loss, loss_positions
 from ontogeny.sampling.at_center import WithCenter, center_table, fits
 from ontogeny.sampling.calibration import (
     CONDITION,
@@ -125,16 +125,18 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         OntogenyError: if the kernel does not take minibatches, or the curvature is needed and is not finite, or
             vanishes wherever the pilots went.
     """
-    loss, examples, dim = problem.loss, problem.examples, problem.dim
+    loss, examples = problem.loss, problem.examples
     kernel, batch_size = checked(problem, settings)
     full = batch_size >= examples.count
     stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
     mode = choose_mode(loss, stack, examples.head(min(batch_size, CURVATURE_EXAMPLES)))
-    max_draws = settings.max_draws or default_max_draws(dim)
-    count = settings.chains or (FEWEST_CHAINS if mode == "serial" else default_chains(dim, max_draws))
-    planned = planned_gradients(settings, dim, count, max_draws)
+    max_draws = settings.max_draws or default_max_draws(problem.weights)
+    count = settings.chains or (FEWEST_CHAINS if mode == "serial" else default_chains(problem.weights, max_draws))
+    planned = planned_gradients(settings, problem.weights, count, max_draws)
     # of a small model it costs seconds, and where γ is left out h_max decides what is measured
-    affordable = math.inf if dim < SMALL_MODEL or settings.localization is None else DIAGNOSTICS_SHARE * planned
+    affordable = (
+        math.inf if problem.weights < SMALL_MODEL or settings.localization is None else DIAGNOSTICS_SHARE * planned
+    )
     most = int(min(max(affordable / DIAGNOSTICS_COST, 2), MOST_BATCHES))
     batches, worth = curvature_batches(examples, batch_size, settings.seed, most)
     curvature = Curvature(loss, batches, settings.seed, worth, LOOK_SHARE * max_draws, affordable)
@@ -213,7 +215,10 @@ def checked(problem: Problem, settings: Settings) -> tuple[Kernel, int]:
     """Kernel and batch size, once it is clear that the loss can be sampled with them."""
     examples = problem.examples
     kernel = get_kernel(settings.kernel or DEFAULT_KERNEL)
-    batch_size = settings.batch_size or default_batch(problem.dim, examples.count)
+    batch_size = settings.batch_size
+    if batch_size is None:
+        positions = loss_positions(problem.loss, examples) if isinstance(problem.loss, ModuleLoss) else 1
+        batch_size = default_batch(problem.weights, examples.count, positions)
     check_batch_size(batch_size, examples.count)
     if kernel.full_batch_only and batch_size < examples.count:
         raise OntogenyError(
@@ -321,12 +326,12 @@ def _pilot(
     return curvature.of_chains(chains)
 
 
-def planned_gradients(settings: Settings, dim: int, chains: int, max_draws: int) -> int:
+def planned_gradients(settings: Settings, weights: int, chains: int, max_draws: int) -> int:
     """The most that the run may take: the bound, or what the draws asked for of a large model take.
 
     Of a small one preparation costs seconds, and so a run of few draws begins as a run of many does.
     """
-    if settings.draws is None or dim < SMALL_MODEL:
+    if settings.draws is None or weights < SMALL_MODEL:
         return max_draws
     return chains * (settings.draws + (settings.draws if settings.burn_in is None else settings.burn_in))
 

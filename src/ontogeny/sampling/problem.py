@@ -14,6 +14,7 @@ from ontogeny.core.types import Params
 from ontogeny.inputs.components import resolve
 from ontogeny.inputs.datasets import Examples, as_examples
 from ontogeny.inputs.losses import ModuleLoss, Potential, check_potential
+from ontogeny.inputs.precision import forward_dtype, sampled_dtype
 from ontogeny.inputs.shared_forward import SharedForwards
 
 
@@ -30,6 +31,11 @@ class Problem:
         """d, the number of sampled weights."""
         return size(self.center)
 
+    @property
+    def weights(self) -> int:
+        """How many weights the model has, sampled or not, which is what a gradient costs by."""
+        return self.loss.weights if isinstance(self.loss, ModuleLoss) else self.dim
+
 
 def build(
     model: object,
@@ -39,6 +45,7 @@ def build(
     n_beta: float | None,
     device: str | None,
     forwards: SharedForwards | None = None,
+    precision: str | None = None,
 ) -> Problem:
     """Check the inputs of a call and put them together; ``forwards`` holds what several components have in common.
 
@@ -47,7 +54,7 @@ def build(
     """
     if isinstance(model, Potential):
         given = {"data": data, "loss_fn": loss_fn, "components": selection}
-        return _of_potential(model, given, n_beta, device)
+        return _of_potential(model, given, n_beta, device, precision)
     if not isinstance(model, nn.Module):
         raise OntogenyError(f"model must be a torch.nn.Module or an og.Potential; got {type(model).__name__}.")
     if data is None or loss_fn is None:
@@ -58,10 +65,12 @@ def build(
             f"loss_fn must be a function loss_fn(model, batch) that returns one loss per example; got "
             f"{type(loss_fn).__name__}. The order is model, data, loss_fn."
         )
-    return _of_module(model, data, loss_fn, selection, device, forwards or SharedForwards())
+    return _of_module(model, data, loss_fn, selection, device, forwards or SharedForwards(), precision)
 
 
-def _of_potential(model: Potential, given: dict[str, Any], n_beta: float | None, device: str | None) -> Problem:
+def _of_potential(
+    model: Potential, given: dict[str, Any], n_beta: float | None, device: str | None, precision: str | None
+) -> Problem:
     for name, value in given.items():
         if value is not None:
             raise OntogenyError(
@@ -70,14 +79,25 @@ def _of_potential(model: Potential, given: dict[str, Any], n_beta: float | None,
             )
     if n_beta is None:
         raise OntogenyError("n_beta must be given for a Potential, which has no data set to take n from; got None.")
-    dtype = torch.float64 if any(v.dtype == torch.float64 for v in model.center.values()) else torch.float32
+    if forward_dtype(precision) is not None:
+        raise OntogenyError(
+            f"precision = {precision!r} is for the forward pass of a torch.nn.Module; a Potential is computed in the "
+            "dtype of its weights. Leave it out."
+        )
+    dtype = sampled_dtype(precision, any(v.dtype == torch.float64 for v in model.center.values()))
     problem = model.to(dtype, None if device is None else torch.device(device))
     check_potential(problem)
     return Problem(problem, problem.center, Examples(1, lambda _: None))
 
 
 def _of_module(
-    model: nn.Module, data: Any, loss_fn: Any, selection: Any, device_name: str | None, forwards: SharedForwards
+    model: nn.Module,
+    data: Any,
+    loss_fn: Any,
+    selection: Any,
+    device_name: str | None,
+    forwards: SharedForwards,
+    precision: str | None,
 ) -> Problem:
     selected = resolve(model, selection)
     for name in selected:
@@ -88,8 +108,7 @@ def _of_module(
                 f"components: parameter {name!r} {kind}, and only trainable weights are sampled; "
                 "call requires_grad_(True) on it to sample it, or leave it out through components."
             )
-    double = any(model.get_parameter(name).dtype == torch.float64 for name in selected)
-    dtype = torch.float64 if double else torch.float32
+    dtype = sampled_dtype(precision, any(model.get_parameter(name).dtype == torch.float64 for name in selected))
     device = torch.device(device_name) if device_name else next(model.parameters()).device
     loss, examples = forwards.share(
         model,
@@ -97,6 +116,6 @@ def _of_module(
         data,
         as_examples(data, device, dtype),
         selected,
-        lambda cut: ModuleLoss(model, loss_fn, selected, dtype, device, cut),
+        lambda cut: ModuleLoss(model, loss_fn, selected, dtype, device, cut, precision),
     )
     return Problem(loss, loss.center, examples)

@@ -71,7 +71,8 @@ class Refinement:
             return
         for component, dataset in keys:
             data, selection = self.datasets[dataset], self.selections[component]
-            checked(build(self.model, data, self.loss_fn, selection, settings.n_beta, settings.device), settings)
+            inputs = (self.model, data, self.loss_fn, selection, settings.n_beta, settings.device)
+            checked(build(*inputs, precision=settings.precision), settings)
         keys = self._neighbours_together()
         spent = dict.fromkeys(keys, 0)
         if settings.n_beta is None or settings.localization is None:

@@ -71,7 +71,7 @@ class Run:
         forwards: SharedForwards | None = None,
     ) -> Run:
         """Check every input, choose what was left out, and put the chains on w*."""
-        problem = build(model, data, loss_fn, selection, settings.n_beta, settings.device, forwards)
+        problem = build(model, data, loss_fn, selection, settings.n_beta, settings.device, forwards, settings.precision)
         if isinstance(problem.loss, Potential) and settings.batch_size is not None and calibration is None:
             raise OntogenyError("batch_size has no meaning for a Potential, which has no data; leave it out.")
         prepared = prepare(problem, settings, name)
@@ -332,6 +332,7 @@ class Run:
             "examples": prepared.examples,
             "mode": prepared.mode,
             "seed": self._settings.seed,
+            "precision": self._settings.precision or str(next(iter(center.values())).dtype).removeprefix("torch."),
             "draws": self.draws,
             "ontogeny_version": __version__,
         }

@@ -10,9 +10,11 @@ from numbers import Real
 import torch
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.inputs.precision import PRECISIONS
 from ontogeny.sampling.kernels import get_kernel
 
 COUNTS = ("batch_size", "chains", "draws", "burn_in", "max_draws")
+NO_NUMBERS = ("kernel", "seed", "device", "precision")
 MAY_BE_ZERO = ("localization", "burn_in")
 
 
@@ -22,7 +24,7 @@ class Settings:
 
     Raises:
         OntogenyError: for a number that is none, out of range or not whole where it counts something, an unknown
-            kernel, or a device that is not there.
+            kernel or precision, or a device that is not there.
     """
 
     n_beta: float | None
@@ -37,11 +39,12 @@ class Settings:
     kernel: str | None
     seed: int
     device: str | None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and field.name not in ("kernel", "seed", "device"):
+            if value is not None and field.name not in NO_NUMBERS:
                 object.__setattr__(self, field.name, _number(field.name, value))
         try:
             object.__setattr__(self, "seed", operator.index(self.seed))
@@ -51,6 +54,11 @@ class Settings:
             get_kernel(self.kernel)
         if self.device is not None:
             _check_device(self.device)
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise OntogenyError(
+                f"precision must be {' or '.join(map(repr, PRECISIONS))}; got {self.precision!r}. Leave it out for "
+                "float32, or float64 where the sampled weights are."
+            )
 
 
 def _number(name: str, value: object) -> float | int:

@@ -54,6 +54,7 @@ def watanabe(
     device: str | None = None,
     progress: bool = True,
     calibration: Calibration | None = None,
+    precision: str | None = None,
 ) -> xr.Dataset:
     """WBIC, functional variance, singular fluctuation and WAIC, each localized: under the posterior around w*.
 
@@ -91,6 +92,7 @@ def watanabe(
         device: as there.
         progress: as there.
         calibration: as there.
+        precision: as there.
 
     Returns:
         The variables above with ``…_se``, ``beta``, and ``llc``, ``status``, ``regime`` and ``check_…`` of the chains.
@@ -106,11 +108,14 @@ def watanabe(
     if isinstance(model, Potential):
         raise OntogenyError("model must be a torch.nn.Module: a Potential has no examples, and so no loss of each.")
     wanted = Settings(
-        n_beta, localization, step_size, batch_size, chains, draws, burn_in, None, max_draws, kernel, seed, device
-    )
+        n_beta, localization, step_size, batch_size, chains, draws, burn_in, None, max_draws, kernel, seed, device,
+        precision,
+    )  # fmt: skip
     settings = wanted if calibration is None else under(calibration, wanted)
     with undisturbed(model):
-        problem = build(model, data, loss_fn, components, settings.n_beta, settings.device)
+        problem = build(
+            model, data, loss_fn, components, settings.n_beta, settings.device, precision=settings.precision
+        )
         assert isinstance(problem.loss, ModuleLoss)
         prepared = prepare(problem, settings, (None, None))
         run = Run(prepared, settings, calibration)
@@ -206,7 +211,7 @@ def _losses(
     else:
 
         def each(params: Params, batch: Batch) -> Tensor:
-            return vmap(lambda p: loss(p, batch))(params)
+            return vmap(lambda p: loss(p, batch), chunk_size=loss.chains_at_once)(params)
 
     with torch.no_grad():
         for rows, batch in _parts(examples, max(batch_size, min(1024, LOSSES_AT_ONCE // count))):
