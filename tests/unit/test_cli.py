@@ -101,7 +101,14 @@ def test_run_says_where_everything_is(call, study, tmp_path):
     assert status == 0 and err == ""
     for name in ("report.html", "summary.json", "results.zarr"):
         assert str(tmp_path / name) in out
-    assert calls == [("full", {"seeds": 3, "out": tmp_path})]
+    assert calls == [("full", {"seeds": 3, "out": tmp_path, "executor": "local", "address": None})]
+
+
+def test_run_hands_the_executor_on(call, study):
+    calls = study()
+    assert call("run", "superposition", "--executor", "ray", "--address", "10.0.0.1:6379")[0] == 0
+    [(_, given)] = calls
+    assert given["executor"] == "ray" and given["address"] == "10.0.0.1:6379"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +119,8 @@ def test_run_says_where_everything_is(call, study, tmp_path):
         (("run", "superposition", "--preset", "huge"), ("quick", "full", "huge")),
         (("run", "superposition", "--seeds", "0"), ("--seeds", "1")),
         (("run", "superposition", "--seeds", "some"), ("--seeds", "integer")),
-        (("run", "superposition", "--executor", "moon"), ("local", "moon")),
+        (("run", "superposition", "--executor", "moon"), ("local", "ray", "moon")),
+        (("run", "superposition", "--address", "10.0.0.1:6379"), ("--address", "ray")),
         (("run", "superposition", "--nonsense"), ("--nonsense",)),
         (("conquer",), ("conquer",)),
         (("report",), ("folder",)),

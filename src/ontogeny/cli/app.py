@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ontogeny.cli.list import list_studies
+from ontogeny.cli.measure import measure
 from ontogeny.cli.report import report
 from ontogeny.cli.run import run
 from ontogeny.cli.validate import validate
@@ -33,6 +34,7 @@ def options(
 
 
 app.command("run")(run)
+app.command("measure")(measure)
 app.command("report")(report)
 app.command("validate")(validate)
 app.command("list")(list_studies)

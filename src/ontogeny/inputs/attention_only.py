@@ -99,11 +99,17 @@ class Embed(nn.Module):
 
 
 class PositionEmbed(nn.Module):
-    """One learned vector a position, W_pos (context, d)."""
+    """One learned vector a position, W_pos (context, d); without a layer nothing reads it, and it is no parameter."""
+
+    W_pos: Tensor
 
     def __init__(self, config: AttentionOnlyConfig) -> None:
         super().__init__()
-        self.W_pos = nn.Parameter(torch.empty(config.context, config.width))
+        values = torch.zeros(config.context, config.width)
+        if config.layers:
+            self.W_pos = nn.Parameter(values)
+        else:
+            self.register_buffer("W_pos", values)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(b, p) -> (p, d)."""

@@ -22,7 +22,10 @@ class Preset:
 
 @dataclass(frozen=True)
 class Study:
-    """A named experiment: ``run(preset, seeds=…, out=…)`` and ``report(folder)`` both return the report's path."""
+    """A named experiment: ``run(preset, seeds=…, out=…, executor=…, address=…)`` and ``report(folder)``.
+
+    Both return the report's path.
+    """
 
     question: str
     presets: Mapping[str, Preset]

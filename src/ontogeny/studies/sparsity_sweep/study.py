@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import xarray as xr
 
 from ontogeny.core.schema import describe
 from ontogeny.core.version import __version__
-from ontogeny.execution.local import run_chunks
+from ontogeny.execution.executors import executor as get_executor
 from ontogeny.inputs.superposition import SuperpositionLoss, importances
 from ontogeny.operators.hessian import dense_hessian
 from ontogeny.sampling.compiled import compiler_available
@@ -45,6 +47,8 @@ def run(
     out: Path | None = None,
     progress: bool = True,
     workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
 ) -> Path:
     """Carry out the study and return the path of its report; run again, it goes on where it was.
 
@@ -59,24 +63,27 @@ def run(
         out: the folder; by default runs/sparsity-sweep-PRESET.
         progress: show progress bars on a terminal.
         workers: processes; by default one a core.
+        executor: "local", this machine, or "ray"; the results are the same.
+        address: of a Ray cluster to join; None: one is started on this machine.
 
     Raises:
         OntogenyError: for an unknown preset, fewer than 3 seeds, or a folder that holds something else.
     """
     check_call(preset, seeds, presets=PRESETS, fewest=FEWEST_SEEDS, since="every interval is over seeds")
+    run_chunks = partial(get_executor(executor, address), progress=progress, workers=workers)
     say_if_slow()
     settings = PRESETS[preset]
     store = Store(out or Path("runs") / f"sparsity-sweep-{preset}", settings.identity())
-    trajectory = _train(settings, max(seeds or DEFAULT_SEEDS, seeds_there(store)), store, progress, workers)
+    trajectory = _train(settings, max(seeds or DEFAULT_SEEDS, seeds_there(store)), store, run_chunks)
     every = settings_by_name(settings, store)
-    measurements, neighbours = _measure(every, trajectory, store, progress, workers)
+    measurements, neighbours = _measure(every, trajectory, store, run_chunks)
     write_zarr(store.folder / "results.zarr", {None: measurements, "neighbours": neighbours, "trajectory": trajectory})
     return report(store.folder)
 
 
-def _train(settings: SweepSettings, seeds: int, store: Store, progress: bool, workers: int | None) -> xr.Dataset:
+def _train(settings: SweepSettings, seeds: int, store: Store, run_chunks: Callable[..., None]) -> xr.Dataset:
     groups = [group for sparsity in SPARSITIES for group in to_train(settings.at(sparsity), seeds)]
-    run_chunks(measure.train, groups, store, text="training", progress=progress, workers=workers)
+    run_chunks(measure.train, groups, store, text="training")
     each = [trained(settings.at(sparsity), seeds, store) for sparsity in SPARSITIES]
     out = xr.concat(each, "sparsity", combine_attrs="override")
     return out.assign_coords(sparsity=("sparsity", list(SPARSITIES), {"long_name": "sparsity S", "units": "1"}))
@@ -112,8 +119,7 @@ def _measure(
     every: dict[str, dict[float, SweepSettings]],
     trajectory: xr.Dataset,
     store: Store,
-    progress: bool,
-    workers: int | None,
+    run_chunks: Callable[..., None],
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """All checkpoints at all settings, in one pool of workers; checkpoints are the same for all seeds."""
     no_jump = xr.full_like(trajectory["seed"], math.nan, dtype=np.float64)
@@ -123,7 +129,7 @@ def _measure(
         for sparsity, one in settings.items()
     }
     todo = [chunk for part in work.values() for chunk in part]
-    run_chunks(measure.measure, todo, store, text="measuring", progress=progress, workers=workers)
+    run_chunks(measure.measure, todo, store, text="measuring")
     found = {key: assemble([store.load(chunk.key) for chunk in part]) for key, part in work.items()}
     steps = next(iter(found.values()))["step"].isel(seed=0).values
 

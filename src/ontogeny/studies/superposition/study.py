@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import xarray as xr
@@ -11,7 +13,8 @@ import xarray as xr
 from ontogeny.analysis.sigmoid import start_of_representation
 from ontogeny.core.schema import describe
 from ontogeny.core.version import __version__
-from ontogeny.execution.local import Chunk, run_chunks
+from ontogeny.execution.executors import executor as get_executor
+from ontogeny.execution.local import Chunk
 from ontogeny.sampling.compiled import compiler_available
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
 from ontogeny.studies.start import check_call, say_if_slow
@@ -39,6 +42,8 @@ def run(
     out: Path | None = None,
     progress: bool = True,
     workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
 ) -> Path:
     """Carry out the study and return the path of its report; run again, it goes on where it was.
 
@@ -54,19 +59,22 @@ def run(
         out: the folder; by default runs/superposition-PRESET.
         progress: show progress bars on a terminal.
         workers: processes; by default one a core.
+        executor: "local", this machine, or "ray"; the results are the same.
+        address: of a Ray cluster to join; None: one is started on this machine.
 
     Raises:
         OntogenyError: for an unknown preset, no seeds, or a folder that holds something else.
     """
     check_call(preset, seeds, presets=PRESETS)
+    run_chunks = partial(get_executor(executor, address), progress=progress, workers=workers)
     say_if_slow()
     settings = PRESETS[preset]
     store = Store(out or Path("runs") / f"superposition-{preset}", settings.identity())
     count = max(seeds or DEFAULT_SEEDS, seeds_there(store))
-    run_chunks(measure.train, to_train(settings, count), store, text="training", progress=progress, workers=workers)
+    run_chunks(measure.train, to_train(settings, count), store, text="training")
     trajectory = trained(settings, count, store)
     fits = fit_jumps(trajectory)
-    measurements, neighbours = _measure(settings, trajectory, fits, store, progress, workers)
+    measurements, neighbours = _measure(settings, trajectory, fits, store, run_chunks)
     write_zarr(store.folder / "results.zarr", {None: measurements, "trajectory": trajectory, "sensitivity": neighbours})
     return report(store.folder)
 
@@ -99,8 +107,7 @@ def _measure(
     trajectory: xr.Dataset,
     fits: xr.Dataset,
     store: Store,
-    progress: bool,
-    workers: int | None,
+    run_chunks: Callable[..., None],
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Every checkpoint at the frozen setting, and some at its neighbours: chunks of one kind, one pool of workers."""
     inflection = fits["inflection"].where(fits["accepted"])
@@ -110,7 +117,7 @@ def _measure(
     frozen = [to_measure(chunk) for chunk in chunks(settings, trajectory, inflection)]
     beside = [(name, to_measure(chunk)) for name, chunk in sensitivity.chunks(settings, trajectory, again)]
     work = [*frozen, *(chunk for _, chunk in beside)]
-    run_chunks(measure.measure, work, store, text="measuring", progress=progress, workers=workers)
+    run_chunks(measure.measure, work, store, text="measuring")
     measurements = assemble([store.load(chunk.key) for chunk in frozen])
     measurements.attrs = {**asdict(settings), "ontogeny_version": __version__, "seeds": trajectory.sizes["seed"]}
     measurements.attrs |= {

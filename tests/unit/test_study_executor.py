@@ -1,0 +1,36 @@
+"""Where a study's chunks are computed is a matter of a name."""
+
+import pytest
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.execution import executors
+from ontogeny.studies.registry import STUDIES
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What an executor in the place of Ray was asked for; it ends the study there."""
+    seen = []
+
+    def ray(work, chunks, shelf, **given):
+        seen.append((len(chunks), given))
+        raise OntogenyError("far enough.")
+
+    monkeypatch.setitem(executors.EXECUTORS, "ray", ray)
+    return seen
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_hands_its_chunks_to_the_executor_asked_for(name, asked, tmp_path):
+    with pytest.raises(OntogenyError, match="far enough"):
+        STUDIES[name].run("quick", seeds=3, out=tmp_path / "out", workers=2, executor="ray", address="10.0.0.1:6379")
+    [(chunks, given)] = asked
+    assert chunks > 0
+    assert given == {"text": "training", "progress": True, "workers": 2, "address": "10.0.0.1:6379"}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_another_executor_is_refused_before_anything_is_written(name, tmp_path):
+    with pytest.raises(OntogenyError, match=r"^executor must be one of local, ray; got 'moon'\.$"):
+        STUDIES[name].run("quick", out=tmp_path / "out", executor="moon")
+    assert not (tmp_path / "out").exists()
