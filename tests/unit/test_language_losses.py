@@ -153,3 +153,8 @@ def test_an_estimate_by_weights_and_data_with_a_reference():
         progress=False,
     )
     assert dict(found["llc"].sizes) == {"component": 2, "dataset": 2} and bool(found["llc"].notnull().all())
+
+
+def test_a_model_without_layers_can_be_measured_whole():
+    run = {"n_beta": 10.0, "localization": 50.0, "draws": 5, "burn_in": 2, "chains": 2, "progress": False}
+    assert float(og.estimate_llc(model(0), TOKENS, NextToken(), **run).llc) != 0.0
