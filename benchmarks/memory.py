@@ -4,8 +4,8 @@
 
 A two-layer attention-only transformer, width 128, 8 heads, context 128, vocabulary 2000 (780,000 weights), untrained;
 batches of 4 rows of 512; 10 draws after 5 steps of burn-in, ε = 1e-4. Chains: the whole model. Components: so many
-heads in one call of og.estimate_llc. Checkpoints: og.measure over so many, one worker, head 1:0. Every figure is the peak
-resident memory of a process of its own, less that of one which only imports and builds the model.
+heads in one call of og.estimate_llc. Checkpoints: og.measure over so many, one worker, head 1:0. Every figure is the
+peak resident memory of a process of its own, less that of one which only imports and builds the model.
 """
 
 from __future__ import annotations
