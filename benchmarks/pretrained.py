@@ -8,7 +8,8 @@ in BENCHMARKS.md are of stories260K (Llama architecture, 260,032 weights, 5 laye
 Shuffled text: the same tokens, all positions but the first permuted over the whole data set.
 
 Every status that is not "ok" is followed by its cause, and by the setting under which the same estimate was seen to be
-ok: more draws (30 autocorrelation times a chain and a third more, then twice that), with a target γ where that fails.
+ok: more draws (40 autocorrelation times a chain, at least twice as many draws as before), once more so, and then with
+five times the γ. Where none of the three is, by the status of the last one and what that means.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def until_ok(model: Any, data: torch.Tensor, selection: Any, first: xr.Dataset, 
         estimate = og.estimate_llc(model, data, og.NextToken(), selection, **settings, draws=draws, progress=False)
         if estimate.status.item() == "ok":
             return f"ok with draws = {draws}, γ = {settings['localization']:g}: {line(estimate)}"
-    return f"not ok even with draws = {draws}, γ = {settings['localization']:g}: {line(estimate)}"
+    tried = f"draws = {draws}, γ = {settings['localization']:g}"
+    return f"not ok even with {tried}: {line(estimate)}; {og.describe_status(estimate.status.item())}"
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ PATH is a Python that has the peer (`pip install devinterp==2.0.1 transformers d
 Two models are trained a little and kept in FOLDER: the two-layer attention-only transformer (width 256, 8 heads,
 context 128, vocabulary 5000), heads 0:0 and 1:7, and a 12-layer GPT-2 (width 64, 4 heads, vocabulary 512), heads 0:0
 and 11:3. Both sides sample the same weights on the same 512 rows of 128 tokens: nβ = 30, γ = 200, 4 chains, batches of
-4 rows, and ours in two ways, with the peer's step (sgld, ε = 1e-3) and with kernel, step and burn-in by rule.
+4 rows, and ours in two ways, with the peer's kernel and step (sgld, ε = 1e-3), and with our default kernel (in the
+first part at the same ε and burn-in, in the second with step and burn-in by rule).
 
 - first: milliseconds per chain-step, the slope between calls of 10 and of 100 draws a chain: all that a step costs and
   nothing that a call costs once; the whole call of 4 × 100 beside it. The peer as it is called by default (its loss on
@@ -155,7 +156,7 @@ def ways(model: Bundle, component: str, peer: Peer) -> dict[str, Way]:
         "devinterp, default": lambda draws: peer.estimate(model, component, draws, observables=True),
         "devinterp, bare": lambda draws: peer.estimate(model, component, draws),
         "ontogeny, sgld": lambda draws: ours(model, component, draws, **SGLD),
-        "ontogeny, by rule": lambda draws: ours(model, component, draws, burn_in=25),
+        "ontogeny, baoab": lambda draws: ours(model, component, draws, **{**SGLD, "kernel": "baoab"}),
     }
 
 

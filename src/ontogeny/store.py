@@ -15,9 +15,11 @@ import numpy as np
 import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.processes import alive
 
 FORMAT = 1
 """Part of every key: raised when the meaning of stored chunks changes."""
+_LEFT_OUT = object()
 
 
 def content_key(*parts: Any) -> str:
@@ -89,13 +91,19 @@ def read_identity(folder: Path) -> dict[str, Any]:
     """
     marker = folder / "study.json"
     if not marker.exists():
-        raise OntogenyError(f"{folder} holds no study; expected a folder that `ontogeny run` wrote, with study.json.")
+        raise OntogenyError(
+            f"{folder} holds no study; expected a folder that `ontogeny run` or "
+            "`ontogeny measure` wrote, with study.json."
+        )
     try:
         held = json.loads(marker.read_text(encoding="utf-8"))
     except ValueError:
         held = None
     if not isinstance(held, dict) or "study" not in held:
-        raise OntogenyError(f"{marker} was not written by `ontogeny run`; name another folder, or remove that one.")
+        raise OntogenyError(
+            f"{marker} was written neither by `ontogeny run` nor by `ontogeny measure`; name another folder, or remove "
+            "that one."
+        )
     return held
 
 
@@ -146,7 +154,7 @@ def _tidy(folder: Path) -> None:
     """
     for left in [*folder.glob(".*.old"), *folder.glob(".*.tmp"), *(folder / "chunks").glob(".*.tmp")]:
         name, pid, kind = left.name[1:].rsplit(".", 2)
-        if _alive(pid):
+        if alive(pid):
             continue
         if kind == "old" and not (folder / name).exists():
             left.rename(folder / name)
@@ -154,16 +162,6 @@ def _tidy(folder: Path) -> None:
             shutil.rmtree(left)
         else:
             left.unlink()
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -181,9 +179,10 @@ def _told_apart(held: dict[str, Any], asked: dict[str, Any]) -> tuple[str, str]:
     other: Any = asked
     path = ""
     while isinstance(one, dict) and isinstance(other, dict):
-        name = next(name for name in sorted({*one, *other}) if one.get(name) != other.get(name))
-        one, other, path = one.get(name), other.get(name), f"{path}.{name}" if path else name
-    return f"{_what(held)} with {path} = {one}", f"one with {other}"
+        name = next(name for name in sorted({*one, *other}) if one.get(name, _LEFT_OUT) != other.get(name, _LEFT_OUT))
+        one, other, path = one.get(name, _LEFT_OUT), other.get(name, _LEFT_OUT), f"{path}.{name}" if path else name
+    there = f"without {path}" if one is _LEFT_OUT else f"with {path} = {one}"
+    return f"{_what(held)} {there}", "one without" if other is _LEFT_OUT else f"one with {other}"
 
 
 def _what(identity: Mapping[str, Any]) -> str:

@@ -58,6 +58,15 @@ def die(number):
     return simulate(number)
 
 
+def die_once(payload):
+    """The same, when it is first asked."""
+    folder, number = payload
+    if number == 1 and not Path(folder, "died").exists():
+        Path(folder, "died").touch()
+        os.kill(os.getpid(), 9)
+    return simulate(number)
+
+
 def both_sleep(payload):
     """Say that work has begun, and in which process, then wait to be interrupted."""
     folder, number = payload
@@ -68,7 +77,7 @@ def both_sleep(payload):
     return simulate(number)
 
 
-def interruptible(preset="quick", *, seeds=None, out=None):
+def interruptible(preset="quick", *, seeds=None, out=None, executor="local", address=None):
     """In place of a study's ``run``: two workers that sleep."""
     work = [Chunk(str(number), (str(out), number)) for number in range(2)]
     shelf = Store(Path(out) / "store", {"study": "sleep"})

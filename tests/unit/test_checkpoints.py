@@ -111,7 +111,9 @@ def test_hub_revisions_are_downloaded_one_by_one_when_asked_for(tmp_path, monkey
     assert asked == [("someone/pythia", "step2")]
     with pytest.raises(OntogenyError, match=r"revision 'step3' of 'someone/pythia' holds no model.safetensors"):
         checkpoints.weights(3)
-    with pytest.raises(OntogenyError, match=r"'step9' of 'someone/pythia' could not be downloaded: no such revision$"):
+    with pytest.raises(
+        OntogenyError, match=r"'step9' of 'someone/pythia' could not be downloaded: no such revision\.$"
+    ):
         checkpoints.weights(9)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(OntogenyError, match=r'needs the extra: pip install "ontogeny\[hub\]"'):

@@ -1,6 +1,7 @@
 """``ontogeny measure``: the numbers of og.measure from a command line; what is wrong with one is said in a sentence."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -163,6 +164,56 @@ def test_text_is_cut_once_and_kept_with_its_record(call, folder, tmp_path):
     assert status == 1 and err.startswith("ontogeny: data 'words': ") and "blocks" in err
 
 
+def test_rows_of_text_are_kept_before_the_work_begins(call, folder, tmp_path, monkeypatch):
+    """A run that is killed has them too, and another process may see no half of them."""
+    seen = []
+
+    def run(self, *given, **named):
+        seen.extend(sorted(path.name for path in (tmp_path / "out").iterdir()))
+        raise og.OntogenyError("far enough.")
+
+    monkeypatch.setattr("ontogeny.execution.study.Study.run", run)
+    status, _, err = call(
+        *("--model", FUNCTION, "--tokenizer", folder / "blocks" / "tokenizer.json", "--metrics", "loss"),
+        *("--data", f"words=dir:{folder / 'text'}", "--examples", 5, "--out", tmp_path / "out"),
+    )
+    assert status == 1 and err == "ontogeny: far enough.\n" and seen == ["data", "study.json"]
+    assert (tmp_path / "out" / "data" / "words" / "manifest.json").exists()
+
+
+def test_names_may_hold_brackets(call, folder, tmp_path):
+    status, out, err = call(
+        *("--model", FUNCTION, "--data", f"[bold]={folder / 'rows.safetensors'}", "--context", 12),
+        *("--components", "[red]=0:0", "--metrics", "gradient_norm", "--out", tmp_path / "out"),
+    )
+    assert status == 0 and err == "", err
+    table = out[out.index("step 0") :]
+    assert "[bold]" in table and "[red]" in table
+
+
+def test_a_folder_of_measure_has_no_report(call, folder, tmp_path, monkeypatch, capsys):
+    status, _, err = call(
+        *("--model", FUNCTION, "--data", f"d={folder / 'rows.safetensors'}", "--context", 12, "--metrics", "loss"),
+        *("--out", tmp_path / "out"),
+    )
+    assert status == 0, err
+    monkeypatch.setattr(sys, "argv", ["ontogeny", "report", str(tmp_path / "out")])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert said.startswith(f"ontogeny: {tmp_path / 'out'} was written by `ontogeny measure`, whose measurements are in")
+    assert "results.zarr; `ontogeny report` makes the reports of what `ontogeny run` wrote." in said
+
+
+def test_checkpoints_of_a_trainer_come_before_the_model_it_saved_last(llama, tmp_path):
+    from ontogeny.inputs.named.models import named_model
+
+    for place in ("trained", "trained/checkpoint-100", "trained/checkpoint-20"):
+        shutil.copytree(llama, tmp_path / place)
+    assert named_model(str(tmp_path / "trained"))[1]().steps == (20, 100)
+    assert named_model(str(llama))[1]().steps == (0,)
+
+
 def test_heads_of_grouped_queries_and_what_they_share(call, folder, llama, tmp_path):
     status, out, err = call(
         *("--model", llama, "--data", f"file={folder / 'rows.safetensors'}", "--context", 8, "--examples", 4),
@@ -255,6 +306,16 @@ def test_tokens_beyond_the_vocabulary_are_refused(call, folder, tmp_path):
     np.save(tmp_path / "large.npy", np.full((4, 12), 300))
     status, _, err = call("--model", FUNCTION, "--data", f"d={tmp_path / 'large.npy'}", "--out", tmp_path / "out")
     assert status == 1 and "tokens go from 300 to 300, and the model's vocabulary is 0 to 299" in err
+
+
+@pytest.mark.parametrize("known", [300, None])
+def test_negative_tokens_are_refused(folder, tmp_path, known):
+    from ontogeny.inputs.named.data import RowsOfTokens
+
+    np.save(tmp_path / "filled.npy", np.array([[1, 2, -100]]))
+    reading = RowsOfTokens(lambda: pytest.fail("no tokenizer is needed"), 3, False, None, known, folder, folder)
+    with pytest.raises(og.OntogenyError, match=r"filled\.npy holds the token -100, and tokens must not be negative"):
+        reading.read("d", str(tmp_path / "filled.npy"))
 
 
 def test_a_long_sequence_is_cut_into_rows(folder):

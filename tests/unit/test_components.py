@@ -100,6 +100,12 @@ def test_refinement_by_name_takes_unions_and_lists():
     assert by_name(net, ["0:1", "1:1"]) == {"0:1": "0:1", "1:1": "1:1"}
     assert by_name(net, {"induction": ["1:1", "1:2"]}) == {"induction": ["1:1", "1:2"]}
     assert by_name(net, "1:1") is None
+    masks = {"unembed.b_U": torch.ones(20)}
+    assert by_name(net, {"mine": masks, "1:1": "1:1"}) == {"mine": masks, "1:1": "1:1"}
+    with pytest.raises(
+        OntogenyError, match=r"a dict among them has no name .*; use \{name: selection\}, as \{'mine': "
+    ):
+        by_name(net, ["1:1", masks])
 
 
 def next_token(net, tokens):
@@ -242,7 +248,16 @@ def test_a_parameter_that_is_called_like_a_component_is_still_a_parameter():
         (["1:1", 3], "selects no weights: got 3; expected the name of a component"),
         ([1, 0], r"selects no weights: got \[1, 0\]"),
         (["1:1", {"nope": None}], "there is no parameter 'nope'. The components are: 0:0 … 1:3"),
-        (["1:1", {"unembed.b_U": torch.ones(3)}], r"the parameter's shape \(20,\); got \(3,\)"),
+        (
+            ["1:1", {"unembed.b_U": torch.ones(3)}],
+            r"the parameter's shape \(20,\); got \(3,\)\. The components are: 0:0 …",
+        ),
+        (
+            {"unembed.b_U": [[1, 0], [1]]},
+            r"\['unembed.b_U'\]: the mask must be an array of 0 and 1 .*\(20,\); got list \(",
+        ),
+        ({"unembed.b_U": "1:1"}, r"the mask must be an array of 0 and 1 of the parameter's shape \(20,\); got str \("),
+        (["1:1", "embed.W_E", "embed.W_E"], r" names 'embed.W_E' twice; name each parameter once\. The components are"),
         ({"unembed.b_U": torch.zeros(20)}, "every mask is empty. The components are: 0:0 … 1:3"),
     ],
     ids=repr,
@@ -252,9 +267,53 @@ def test_selections_that_are_refused(selection, why):
         resolve(model(), selection)
 
 
-def test_a_tied_weight_named_twice_in_a_union():
-    with pytest.raises(OntogenyError, match=r"one tied weight twice, as 'encode\.weight' and 'decode\.weight'"):
-        resolve(Tied(), ["encode.weight", "decode.weight"])
+TWICE = "components names one tied weight twice, as"
+NAMES = r"The parameters are: encode\.weight, decode\.weight, decode\.bias\."
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        (
+            ["encode.weight", "decode.weight"],
+            rf"{TWICE} 'encode\.weight' and 'decode\.weight'; name it once: .*{NAMES}",
+        ),
+        (["encode.*", "decode.*"], rf"{TWICE} 'encode\.weight' \(in 'encode\.\*'\) and 'decode\.weight' \(in 'decode"),
+        (["decode.bias", ["encode.*"], {"decode.weight": None}], rf"{TWICE} 'encode\.weight' and 'decode\.weight'"),
+        ({"encode.weight": None, "decode.weight": None}, rf"{TWICE} 'encode\.weight' and 'decode\.weight'.*{NAMES}"),
+        (["encode.weight", "random:9@decode.weight"], TWICE),
+        (["encode.weight"] * 2, r"components names 'encode\.weight' twice; name each parameter once\."),
+    ],
+    ids=repr,
+)
+def test_a_tied_weight_named_twice(selection, said):
+    with pytest.raises(OntogenyError, match=said):
+        resolve(Tied(), selection)
+
+
+@pytest.mark.parametrize(
+    ("selection", "count"),
+    [
+        ("*code.weight", 9),
+        (["*code.weight", "decode.weight"], 9),
+        (["encode.*", "*.weight", "decode.bias"], 12),
+        (["decode.*", "random:12"], 12),
+    ],
+    ids=repr,
+)
+def test_a_glob_over_both_names_of_a_tied_weight_is_one_naming(selection, count):
+    assert size(Tied(), selection) == count
+
+
+def test_tied_embeddings_are_one_component_under_two_names():
+    net = grouped()
+    assert size(net, ["embed", "unembed"]) == 2 * 20 * 16
+    net.lm_head.weight = net.model.embed_tokens.weight
+    assert_same(resolve(net, "embed"), resolve(net, "unembed"))
+    said = rf"{TWICE} 'model\.embed_tokens\.weight' \(in 'embed'\) and 'lm_head\.weight' \(in 'unembed'\).* 0:0 … 1:3"
+    with pytest.raises(OntogenyError, match=said):
+        resolve(net, ["1:0", "embed", "unembed"])
+    assert size(net, ["1:attn", "1:0", "1:1", "unembed"]) == size(net, "1:attn") + 320
 
 
 def test_resolving_leaves_the_model_as_it_was():

@@ -68,9 +68,22 @@ def test_an_exception_in_a_worker_is_the_callers_and_ends_the_others(tmp_path):
 
 
 def test_a_worker_that_is_killed_is_reported_and_the_rest_can_follow(tmp_path, uninterrupted):
-    with pytest.raises(Exception, match=r"(?i)terminated|killed|died|ended"):
+    with pytest.raises(og.OntogenyError, match=r"^worker processes died twice, perhaps for want of memory; run again"):
         run(tmp_path / "out", work.die, workers=2)
     assert_equal(work.numbers(run(tmp_path / "out")), uninterrupted)
+
+
+def test_workers_are_started_anew_where_one_is_killed(tmp_path, uninterrupted):
+    chunks = [Chunk(str(number), (str(tmp_path), number)) for number in range(6)]
+    store = run(tmp_path / "out", work.die_once, chunks, workers=2)
+    assert (tmp_path / "died").exists()
+    assert_equal(work.numbers(store), uninterrupted)
+
+
+@pytest.mark.parametrize("workers", [0, 1.5, "2"])
+def test_workers_are_a_whole_number(tmp_path, workers):
+    with pytest.raises(og.OntogenyError, match=rf"workers must be a whole number of at least 1; got {workers!r}\."):
+        run(tmp_path / "out", workers=workers)
 
 
 def test_a_killed_run_leaves_whole_chunks_and_goes_on_where_it_was(tmp_path, uninterrupted):

@@ -75,12 +75,17 @@ def test_masks():
     assert len({mask_digest(masks) for masks in others}) == len(others)
 
 
-def make(source, **names):
-    """A module's function ``loss`` from its text."""
-    module = types.ModuleType("made")
+def made(source, name="made", **names):
+    """A module from its text."""
+    module = types.ModuleType(name)
     module.__dict__.update(names, torch=torch)
     exec(compile(source, "made.py", "exec"), module.__dict__)
-    return module.loss
+    return module
+
+
+def make(source, **names):
+    """A module's function ``loss`` from its text."""
+    return made(source, **names).loss
 
 
 PLAIN = "def loss(model, batch):\n    return (model(batch) * scale).sum(-1)\n"
@@ -118,6 +123,42 @@ def test_partial_and_closures_are_told_by_what_they_hold():
     assert loss_identity(scaled(torch.ones(2))) != loss_identity(scaled(torch.zeros(2)))
     halves = [functools.partial(tiny.squares, weight) for weight in (1.0, 2.0)]
     assert loss_identity(halves[0]) != loss_identity(halves[1]) != loss_identity(tiny.squares)
+
+
+CALLS = "def loss(model, batch):\n    return helper.part(model(batch)).sum(-1)\n"
+PART = "def inner(x):\n    return x * {}\ndef part(x):\n    return inner(x) + offset\n"
+CLASS = """
+from dataclasses import dataclass
+
+@dataclass
+class Weighing:
+    by: float = {}
+
+    @property
+    def scale(self):
+        return {} * self.by
+
+def loss(model, batch):
+    return model(batch) * Weighing().scale
+"""
+
+
+@pytest.mark.parametrize("name", ["made.helper", "of_the_same_folder"])
+def test_what_is_called_through_a_module_or_is_a_class_of_ones_own_is_told(name):
+    losses = [
+        make(CALLS, helper=made(PART.format(by), name, offset=offset))
+        for by, offset in ((1, 0), (2, 0), (1, 1), (1, 0))
+    ]
+    losses += [make(CLASS.format(*numbers)) for numbers in ((1, 1), (2, 1), (1, 2), (1, 1))]
+    told = [repr(loss_identity(loss)) for loss in losses]
+    assert len(set(told)) == 6 and told[0] == told[3] and told[4] == told[7]
+
+
+def test_an_object_with_an_identity_may_be_read():
+    source = "def loss(model, batch):\n    return base(model, batch)\n"
+    told = [loss_identity(make(source, base=WithSettings(value))) for value in (1, 2, 1)]
+    assert told[0] == told[2] != told[1]
+    assert loss_identity(make(source, base=og.NextToken())) == loss_identity(make(source, base=og.NextToken()))
 
 
 def test_a_function_that_calls_itself_ends():
@@ -163,6 +204,71 @@ def test_a_model_hidden_in_a_loss_is_refused():
         loss_identity(lambda model, batch: model(batch) - reference(batch))
 
 
+class Rebuilt(nn.Linear):
+    """A table that a checkpoint may leave out."""
+
+    def __init__(self, start):
+        super().__init__(2, 2)
+        self.register_buffer("position_ids", torch.tensor(start))
+
+
+class Scaled(nn.Module):
+    """k·f(x): k is no parameter, no buffer, and not in the text of the layers."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.inner, self.by = nn.Linear(2, 2), by
+
+    def forward(self, x):
+        return self.by * self.inner(x)
+
+
+MODEL = """
+from torch import nn
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return {} * part(self.inner(x))
+
+    def note(self):
+        return logger
+
+def part(x):
+    return x + {}
+"""
+
+
+def test_models_of_one_class_differ_by_what_they_hold_and_by_their_code():
+    held = [1.0, 5.0, torch.ones(2), torch.zeros(2), [1, 2], torch.tanh, torch.sigmoid, tiny.squares, tiny.Regression]
+    held += [functools.partial(torch.clamp, min=bound) for bound in (0, 1)]
+    models = [Scaled(value) for value in held] + [Scaled(1.0), Scaled(1.0)]
+    models[-2].register_forward_hook(lambda *_: None)
+    models[-1].register_forward_pre_hook(lambda *_: None)
+    models += [made(MODEL.format(*numbers), logger=object()).Model() for numbers in ((1, 2), (5, 2), (1, 3))]
+    models += [nn.Sequential(Scaled(value)) for value in (1.0, 5.0)]
+    models += [nn.MultiheadAttention(4, heads) for heads in (1, 2)]
+    assert len({repr(model_identity(model)) for model in models}) == len(models)
+    assert model_identity(Scaled(1.0)) == model_identity(Scaled(1.0))
+    twice = [made(MODEL.format(1, 2), logger=object()).Model() for _ in range(2)]
+    assert model_identity(twice[0]) == model_identity(twice[1])
+
+
+def test_where_a_model_was_saved_is_no_part_of_it(tmp_path):
+    import transformers
+
+    config = transformers.GPT2Config(vocab_size=11, n_embd=4, n_layer=1, n_head=1, n_positions=6)
+    first = transformers.GPT2LMHeadModel(config)
+    told = []
+    for place in ("here", "there"):
+        first.save_pretrained(tmp_path / place)
+        told.append(model_identity(transformers.GPT2LMHeadModel.from_pretrained(tmp_path / place)))
+    assert told[0] == told[1] and told[0]["configuration"]["n_embd"] == 4
+
+
 def test_models_are_told_apart_by_what_is_beside_their_weights():
     class Counting(nn.Linear):
         def __init__(self, start):
@@ -173,7 +279,12 @@ def test_models_are_told_apart_by_what_is_beside_their_weights():
         one, other = nn.Linear(2, 2), nn.Linear(2, 2)
         other.weight.mul_(2)
     assert model_identity(one) == model_identity(other)
-    others = [one, nn.Linear(2, 2, bias=False), nn.Linear(2, 2).double(), Counting(0), Counting(1)]
+    assert model_identity(Counting(0)) == model_identity(Counting(1)), "a checkpoint overwrites that buffer"
+    kept = [Counting(number) for number in (0, 1)]
+    for model in kept:
+        model._non_persistent_buffers_set.add("count")
+    rebuilt = [Rebuilt(number) for number in (0, 1)]
+    others = [one, nn.Linear(2, 2, bias=False), nn.Linear(2, 2).double(), *kept, *rebuilt]
     others += [nn.Sequential(nn.Linear(2, 2), layer) for layer in (nn.ReLU(), nn.Tanh(), nn.GELU())]
     assert len({repr(model_identity(model)) for model in others}) == len(others)
     one.config, other.config = types.SimpleNamespace(eps=1e-5), types.SimpleNamespace(eps=1e-6)

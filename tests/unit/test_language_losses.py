@@ -12,7 +12,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.rng import generator
 from ontogeny.inputs import unembedding
 from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
-from ontogeny.inputs.language_losses import DivergenceFrom, NextToken
+from ontogeny.inputs.language_losses import DivergenceFrom, NextToken, split
 from ontogeny.inputs.unembedding import next_token_losses
 
 TOKENS = torch.randint(11, (5, 6), generator=generator(0, "tokens"))
@@ -73,7 +73,6 @@ def test_the_gradient_of_the_pieces(batched, pieces, monkeypatch):
 def test_the_short_way_gives_the_same_gradient():
     net = model()
     weights = {name: value.detach() for name, value in net.named_parameters()}
-    calls = []
 
     class Mean(torch.nn.Module):
         def __init__(self):
@@ -86,13 +85,25 @@ def test_the_short_way_gives_the_same_gradient():
     def loss(params):
         return functional_call(Mean(), {f"net.{name}": value for name, value in params.items()}, (TOKENS,))
 
-    net.unembed.register_forward_hook(lambda *_: calls.append(1))  # the short way does not call it
     plain = grad_and_value(loss)(weights)
-    assert len(calls) == 1
     with at_most_once():
-        short = grad_and_value(loss)(weights)
-    assert len(calls) == 1
-    torch.testing.assert_close(short, plain)
+        assert split(net) is not None
+        torch.testing.assert_close(grad_and_value(loss)(weights), plain)
+
+
+def test_what_a_subclass_or_a_hook_does_counts_while_sampling():
+    class Sharper(AttentionOnly):
+        def forward(self, tokens):
+            return 3.0 * super().forward(tokens)
+
+    sharper, hooked = Sharper(model().config).double(), model()
+    handle = hooked.unembed.register_forward_hook(lambda module, given, out: 0.0 * out)
+    for net in (sharper, hooked):
+        plain = NextToken()(net, TOKENS)
+        with at_most_once():
+            torch.testing.assert_close(NextToken()(net, TOKENS), plain)
+    handle.remove()
+    assert split(hooked) is not None
 
 
 def test_divergence_by_hand():
@@ -114,14 +125,33 @@ def test_a_model_diverges_from_itself_by_nothing_and_has_its_minimum_there():
     assert DivergenceFrom(model()).identity() != DivergenceFrom(model(seed=1)).identity()
 
 
-def test_the_reference_is_left_in_its_mode_and_other_vocabularies_are_refused():
+@pytest.mark.parametrize("component", [None, "1:attn"])
+def test_the_measured_model_may_be_its_own_reference(component):
+    net = model()
+    run = {"n_beta": 10.0, "localization": 50.0, "draws": 40, "burn_in": 20, "chains": 2, "progress": False}
+    own, other = (
+        og.estimate_llc(net, TOKENS, DivergenceFrom(reference), component, **run) for reference in (net, model())
+    )
+    assert float(own.llc) == pytest.approx(float(other.llc), rel=1e-9) and float(own.llc) > 1e-3
+
+
+def test_the_reference_is_left_as_it_is_and_other_vocabularies_are_refused():
     reference = model(0).train()
+    reference.embed.eval()
     DivergenceFrom(reference)(model(), TOKENS)
-    assert reference.training
+    assert reference.training and not reference.embed.training and reference.embed.W_E.requires_grad
     with pytest.raises(OntogenyError, match="reference must have the model's vocabulary, 11 tokens; it has 12"):
         DivergenceFrom(model(1, vocabulary=12))(model(), TOKENS)
     with pytest.raises(OntogenyError, match=r"reference must be a torch.nn.Module.*got str"):
         DivergenceFrom("gpt2")
+
+
+def test_references_with_other_settings_are_others():
+    one, two = (
+        AttentionOnly(AttentionOnlyConfig(vocabulary=11, context=6, width=8, layers=0, heads=heads)) for heads in (1, 2)
+    )
+    two.load_state_dict(one.state_dict())
+    assert DivergenceFrom(one).identity() != DivergenceFrom(two).identity()
 
 
 @pytest.mark.parametrize("batch", [torch.zeros(3, 4), torch.zeros(4, dtype=torch.long), TOKENS[:, :1], {"x": TOKENS}])

@@ -18,6 +18,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.rng import generator
 from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
 from ontogeny.inputs.checkpoints import Checkpoints
+from ontogeny.inputs.writers import only_writer
 from ontogeny.training.language_model import SCHEDULES, LanguageTraining, train_language_model
 from ontogeny.training.schedule import checkpoint_steps, learning_rate_at
 from ontogeny.training.token_batches import TokenBatches
@@ -169,6 +170,26 @@ def test_a_finished_run_is_read_and_not_trained_again(tmp_path, whole, monkeypat
         assert torch.equal(again.unembed.W_U, model.unembed.W_U)
 
 
+def test_a_second_training_in_the_same_folder_is_refused_until_the_first_is_done(tmp_path, whole, monkeypatch):
+    folder = tmp_path / "run"
+    step, refused = torch.optim.AdamW.step, []
+
+    def another(*arguments):
+        if not refused:
+            with pytest.raises(
+                OntogenyError, match=r"another training is writing in .*run; wait until it ends"
+            ) as error:
+                train(folder)
+            refused.append(error)
+        return step(*arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", another)
+    assert_same_run(train(folder), whole)
+    assert refused and not list(folder.glob(".*.tmp"))
+    with only_writer(folder):
+        assert_same_run(train(folder), whole)
+
+
 @pytest.mark.parametrize(
     ("model", "tokens", "settings", "message"),
     [
@@ -274,6 +295,17 @@ class Means(nn.Module):
         ({"weight_decay": -1.0}, "weight_decay must be a finite number of at least 0; got -1.0"),
         ({"betas": (0.9, 1.0)}, r"betas must be two numbers of at least 0 and below 1; got \(0.9, 1.0\)"),
         ({"clip": 0.0}, "clip must be a number above 0, or None; got 0.0"),
+        ({"learning_rate": "1e-3"}, "learning_rate must be a finite number above 0; got '1e-3'"),
+        ({"weight_decay": True}, "weight_decay must be a finite number of at least 0; got True"),
+        ({"betas": 0.9}, "betas must be two numbers of at least 0 and below 1; got 0.9"),
+        ({"betas": "99"}, "betas must be two numbers of at least 0 and below 1; got '99'"),
+        ({"clip": "1"}, "clip must be a number above 0, or None; got '1'"),
+        (
+            {"checkpoints": 10},
+            r"whole numbers from 0 to 12, .*; got 10\. For so many, .* give .*checkpoint_steps\(steps, ",
+        ),
+        ({"checkpoints": (True,)}, r"checkpoints must be whole numbers from 0 to 12, the last step; got \(True,\)"),
+        ({"checkpoints": ([1],)}, r"checkpoints must be whole numbers from 0 to 12, the last step; got \(\[1\],\)"),
         ({"schedule": "linear"}, "schedule must be one of constant, cosine; got 'linear'"),
         ({"checkpoints": (0, 13)}, r"checkpoints must be whole numbers from 0 to 12, the last step; got \(0, 13\)"),
     ],

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import pickle
+from dataclasses import replace
 
 import measure_work as work
 import numpy as np
@@ -11,11 +13,15 @@ import xarray as xr
 
 import ontogeny as og
 import tiny
+from ontogeny.core.schema import setting
 from ontogeny.execution import study as study_module
 from ontogeny.execution import tasks
+from ontogeny.execution.chunks import LargeInputs
 from ontogeny.execution.measure import measure
 from ontogeny.execution.plan import plan
+from ontogeny.inputs.checkpoints import Checkpoints, Entry
 from ontogeny.metrics import registry
+from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.settings import Settings
 from ontogeny.store import read_zarr
 
@@ -155,7 +161,7 @@ def keys(**changes):
     study = plan(
         changes.pop("model", tiny.Regression()), **(given | changes), out="nowhere", settings=Settings(**every)
     )
-    return {one.chunk.key for one in study.second_stage(study.asked)}
+    return {one.chunk.key for one in study.second_stage(study.frozen([]))}
 
 
 def half_squares(model, batch):
@@ -185,6 +191,7 @@ def test_whatever_a_number_depends_on_is_in_its_key(monkeypatch):
         keys(loss_fn=half_squares),
         keys(model=Sine()),
         keys(metrics=("gradient_norm",)),
+        *(keys(calibration=replace(CALIBRATION, friction=friction)) for friction in (0.0, 1.0)),
         *(keys(settings={name: value}) for name, value in CHANGES.items()),
     ]
     monkeypatch.setattr(tasks, "__version__", "99")
@@ -192,6 +199,7 @@ def test_whatever_a_number_depends_on_is_in_its_key(monkeypatch):
     assert len(set.union(*every)) == sum(map(len, every)) == len(every)
 
 
+CALIBRATION = Calibration("sgld", 20.0, 2.0, 1e-3, 0.0, 5, 40, 3, 900, False, 1.0, True, 0)
 CHANGES = {
     "n_beta": 21.0,
     "localization": 3.0,
@@ -204,6 +212,8 @@ CHANGES = {
     "max_draws": 900,
     "kernel": "sgld",
     "seed": 1,
+    "precision": "bfloat16",
+    "device": "meta",
 }
 
 
@@ -237,6 +247,126 @@ def test_nb_and_gamma_are_those_of_the_last_checkpoint(tmp_path, computed):
     xr.testing.assert_identical(again, found)
 
 
+LEFT_OUT = {"n_beta": None, "localization": None, "components": {"inner": "inner.*"}, "metrics": ("llc",)}
+FEW = {"chains": 2, "draws": 4, "burn_in": 2, "max_draws": 900}
+
+
+def only(found, name):
+    """The value of a setting that is the same for all."""
+    [value] = {setting(found.isel(checkpoint=i, dataset=j, component=0), name)
+               for i in range(found.sizes["checkpoint"]) for j in range(found.sizes["dataset"])}  # fmt: skip
+    return value
+
+
+def test_what_is_added_later_is_measured_at_the_nb_and_gamma_of_the_first_call(tmp_path, computed):
+    """A later checkpoint is no last one of its own, and a smaller data set brings no nβ of its own."""
+    given = LEFT_OUT | FEW
+    first = work.small_study(tmp_path / "out", checkpoints=work.checkpoints([0, 10]), data=tiny.data(), **given)
+    computed.clear()
+    more = {"data": tiny.data(), "few": tiny.data(examples=16)}
+    found = work.small_study(tmp_path / "out", checkpoints=work.checkpoints(), data=more, **given)
+    assert {one[:3] for one in computed} == {
+        ("llc", 100, "data"), *(("llc", step, "few") for step in work.STEPS)
+    }  # fmt: skip
+    assert found.attrs["localization_from"] == first.attrs["localization_from"] == "step 10"
+    kept = {name: only(first, name) for name in ("n_beta", "localization")}
+    assert {name: only(found, name) for name in kept} == kept
+    computed.clear()
+    same = {name: float(f"{value:.9g}") for name, value in kept.items()}
+    again = work.small_study(tmp_path / "out", data=more, **given | same)
+    assert computed == []
+    xr.testing.assert_identical(again, found)
+    expected = work.small_study(tmp_path / "out", data=more, dry_run=True, **given)
+    assert expected.attrs["chunks_done"] == expected.attrs["chunks"] == 6 and not expected.attrs["finds_gamma"]
+    with pytest.raises(og.OntogenyError, match=r"holds a study with localization = .*one with 3; leave localization"):
+        work.small_study(tmp_path / "out", data=more, **given | {"localization": 3.0})
+    with pytest.raises(og.OntogenyError, match=r"holds a study with n_beta = 10\.8.*one with 20; leave n_beta out"):
+        work.small_study(tmp_path / "out", data=more, **given | {"n_beta": 20.0, "dry_run": True})
+    (tmp_path / "out" / "localization.json").write_text("half", encoding="utf-8")
+    with pytest.raises(og.OntogenyError, match=r"localization\.json cannot be read; name another folder"):
+        work.small_study(tmp_path / "out", data=more, **given)
+
+
+def test_a_gamma_that_was_given_serves_later_calls_too(tmp_path):
+    given = LEFT_OUT | FEW | {"checkpoints": work.checkpoints([0]), "data": tiny.data()}
+    work.small_study(tmp_path / "out", **given | {"localization": 2.0})
+    again = work.small_study(tmp_path / "out", **given)
+    assert only(again, "localization") == 2.0 and again.attrs["localization_from"] == "the call"
+
+
+class Counted:
+    """Weights that count how often they are read."""
+
+    def __init__(self, step):
+        self.step, self.read_ = step, 0
+
+    def read(self):
+        self.read_ += 1
+        return work.weights(self.step)
+
+
+def test_the_cost_of_a_new_study_is_stated_before_any_weights_are_read(tmp_path):
+    sources = [Counted(step) for step in work.STEPS]
+    run = Checkpoints(Entry(source.step, source) for source in sources)
+    given = {"checkpoints": run, "metrics": ("loss",)}
+    expected = work.small_study(tmp_path / "out", dry_run=True, **given)
+    assert expected.attrs["chunks_done"] == 0 and sum(source.read_ for source in sources) == 0
+    work.small_study(tmp_path / "out", **given)
+    assert sum(source.read_ for source in sources) > 0
+    assert work.small_study(tmp_path / "out", dry_run=True, **given).attrs["chunks_done"] == 6
+
+
+@pytest.mark.parametrize("given", [{"step_size": 1e-3, "burn_in": 5, "draws": 100}, {"batch_size": 8, "draws": 400}])
+def test_about_as_many_gradients_are_taken_as_are_said(tmp_path, given):
+    """Within a factor of two, fixed beforehand: how long a burn-in or a search is, is found on the way."""
+    settings = {"checkpoints": work.checkpoints([10]), "data": tiny.data(), "components": {"inner": "inner.*"}}
+    settings |= {"metrics": ("llc",), "step_size": None, "burn_in": None, "chains": 4, "max_draws": 20_000, **given}
+    said = work.small_study(tmp_path / "out", dry_run=True, **settings).attrs["gradient_evaluations"]
+    taken = setting(work.small_study(tmp_path / "out", **settings), "gradient_evaluations")
+    assert taken / 2 <= said <= 2 * taken
+
+
+def test_few_gradients_allowed_are_a_plan_too(tmp_path, capsys):
+    given = {"n_beta": None, "localization": None, "step_size": None, "draws": None, "burn_in": None, "max_draws": 9}
+    expected = work.small_study(tmp_path / "out", dry_run=True, metrics=("llc",), **given)
+    assert expected.attrs["tasks"] == 16 and expected.attrs["until_target"]
+    assert "Left: at most about" in (said := capsys.readouterr().out) and "fewer where the target error is met" in said
+
+
+def test_logits_of_all_chains_are_part_of_what_a_worker_holds(tmp_path):
+    from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
+
+    def held(chains):
+        model = AttentionOnly(AttentionOnlyConfig(vocabulary=50, context=8, width=8, layers=1, heads=1))
+        run = [(0, model.state_dict())]
+        tokens = torch.zeros(6, 8, dtype=torch.int64)
+        given = {"components": {"unembed": "unembed"}, "dry_run": True, **work.FROZEN, **work.SHORT, "chains": chains}
+        found = measure(model, run, tokens, og.NextToken(), out=tmp_path / "out", batch_size=4, **given)
+        return found.attrs["bytes_a_worker"]
+
+    # float32: six copies of the selected weights, and three of batch × positions × vocabulary
+    assert held(3) - held(2) == 4 * (6 * (8 + 1) * 50 + 3 * 4 * 8 * 50)
+
+
+def test_large_rows_go_in_small_batches(tmp_path):
+    """1024 positions a step of a model of 10,000 weights or more, at least four rows."""
+    seen = []
+
+    def logits(model, batch):
+        seen.append(tuple(batch.shape))
+        return sum(value.sum() for value in model.parameters()) * batch.float().mean(1)
+
+    model = torch.nn.Linear(100, 100)
+    rows = {"short": torch.ones(90, 2, dtype=torch.int64), "long": torch.ones(9, 512, dtype=torch.int64)}
+    for name, expected in (("short", 64), ("long", 4)):
+        for metric in ("loss", "gradient_norm"):
+            seen.clear()
+            asked = registry.Asked(Settings(*[None] * 10, 0, "cpu"))
+            registry.METRICS[metric].compute(model, {name: rows[name]}, logits, {"all": None}, asked)
+            assert max(shape[0] for shape in seen) == expected
+            assert asked.batch_size_of(model, {name: rows[name]}) == expected
+
+
 def test_a_calibration_is_used_as_it_is(tmp_path, computed):
     calibration = og.calibrate(work.at(0), tiny.data(), tiny.squares, chains=3, max_draws=900, progress=False)
     left_out = dict.fromkeys(("n_beta", "localization", "step_size", "chains", "burn_in"))
@@ -260,7 +390,9 @@ def test_a_dry_run_writes_nothing_and_counts(tmp_path, capsys, computed):
     said = capsys.readouterr().out
     # 3 checkpoints × 2 data sets × (2 components × 2 metrics + loss), and (nβ, γ) for 2 data sets × 2 components
     assert expected.attrs["tasks"] == 34 and said.startswith("34 tasks (3 checkpoints, 2 components, 2 data sets)")
-    assert "nβ and γ are to be found first" in said
+    smallest = 16 / np.log(16)
+    assert f"nβ = {smallest:.4g} for all; γ is to be found first, at the last checkpoint" in said
+    assert expected.attrs["n_beta"] == pytest.approx(smallest)
     assert list(expected["step"].values) == [0, 10, 100]
 
 
@@ -270,7 +402,8 @@ def test_a_dry_run_says_what_is_done(results, out, capsys, computed):
     more = work.small_study(out, dry_run=True, checkpoints=work.checkpoints((*work.STEPS, 200)))
     assert more.attrs["chunks"] == 24 and more.attrs["chunks_done"] == 18
     # chains × (draws + burn-in) for 2 components on 2 data sets; their gradients; a pass for the loss, a third of that
-    assert more.attrs["gradient_evaluations"] == 4 * 3 * 35 + 4 + 2
+    # and two looks at the curvature of each estimate
+    assert more.attrs["gradient_evaluations"] == 4 * (3 * 35 + 2 * 60) + 4 + 2
     assert more.attrs["bytes_read"] == 4 * 16  # 16 float32 weights, once
     assert computed == [] and "found first" not in capsys.readouterr().out
 
@@ -305,6 +438,12 @@ def test_an_error_of_other_code_is_named_too(tmp_path, monkeypatch):
     [
         ({"metrics": ("llc", "trace")}, r"metrics: there is no 'trace'; expected some of llc, loss, gradient_norm"),
         ({"metrics": ()}, "metrics must name at least one metric"),
+        ({"metrics": 5}, r"metrics must be names, as in .* got 5\."),
+        ({"metrics": [["llc"]]}, r"metrics must be names, as in .* got \['llc'\]\."),
+        ({"workers": "2"}, r"workers must be a whole number of at least 1; got '2'\. Leave it out"),
+        ({"workers": -1}, r"workers must be a whole number of at least 1; got -1\."),
+        ({"workers": True}, r"workers must be a whole number of at least 1; got True\."),
+        ({"device": "cpu:0"}, r"device must be the kind alone, 'cuda' or 'cpu', .* got 'cpu:0'.*CUDA_VISIBLE_DEVICES"),
         ({"data": {}}, "data must name at least one data set"),
         ({"checkpoints": 3}, "checkpoints must be an og.Checkpoints, a folder, or pairs .* got int"),
         ({"executor": "slurm"}, "executor must be one of local, ray; got 'slurm'"),
@@ -338,6 +477,25 @@ def test_a_loss_that_workers_cannot_be_sent_is_refused(tmp_path):
 
     with pytest.raises(og.OntogenyError, match=r"worker processes cannot be given .* at the top level of a module"):
         work.small_study(tmp_path / "out", loss_fn=within, metrics=("loss",), workers=2)
+
+
+def test_weights_in_memory_are_not_sent_to_every_worker(tmp_path, results):
+    """As a bound method of what holds them all would; each reads from a file what it works on."""
+    out = tmp_path / "out"
+
+    def run(function, chunks, shelf, *, parts, shared, **given):
+        assert b"inner.weight" not in pickle.dumps(parts)
+        for step in work.STEPS:
+            assert all(torch.equal(value, parts(step)[name]) for name, value in work.weights(step).items())
+        for chunk in chunks:
+            shelf.save(chunk.key, LargeInputs(shared, parts).compute(function, chunk))
+
+    settings = Settings(*[None] * 10, 0, None)
+    run_of = (work.checkpoints(), work.data(), tiny.squares, work.COMPONENTS, "loss")
+    study = plan(tiny.Regression(), *run_of, out=out, settings=settings)
+    assert study.cost().bytes_written >= 3 * 16 * 4
+    np.testing.assert_allclose(study.run(run)["loss"], results["loss"], rtol=1e-6)
+    assert not list(out.glob(".*"))
 
 
 def test_two_workers_find_the_same_bits(results, tmp_path):

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import execution_work
@@ -17,8 +18,11 @@ import tiny
 from ontogeny.execution import ray as on_ray
 from ontogeny.execution.chunks import Chunk
 from ontogeny.execution.executors import executor
+from ontogeny.execution.local import run_chunks
 from ontogeny.metrics import registry
 from ontogeny.store import Store
+from ontogeny.studies.superposition.measure import SeedGroup, train
+from ontogeny.studies.superposition.settings import PRESETS, SEEDS_A_GROUP
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -156,5 +160,44 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_executors_by_name():
-    assert executor("local").func is not executor("ray", "auto").func
+    assert executor("local").func is run_chunks and executor("local").keywords == {}
+    assert executor("ray", "auto").func is on_ray.run_chunks_on_ray
     assert executor("ray", "auto").keywords == {"address": "auto"}
+
+
+def test_chunks_of_a_study_as_ontogeny_run_has_them_are_the_local_ones(cluster, tmp_path):
+    """A study shares nothing large: ``work(payload)``, without labels."""
+    settings = replace(PRESETS["quick"], train_steps=20, train_batch=8, record_every=10, dataset_size=100)
+    chunks = [Chunk(str(first), SeedGroup(settings, first)) for first in (0, SEEDS_A_GROUP)]
+    stores = [Store(tmp_path / name, {"study": "tiny"}) for name in ("local", "ray")]
+    executor("local")(train, chunks, stores[0], text="training", progress=False, workers=1)
+    executor("ray")(train, chunks, stores[1], text="training", progress=False)
+    for chunk in chunks:
+        xr.testing.assert_identical(*(store.load(chunk.key) for store in stores))
+
+
+def test_a_cluster_without_gpus_is_no_place_for_chunks_that_take_one(cluster, tmp_path):
+    with pytest.raises(og.OntogenyError, match=r"device = 'cuda' takes a GPU of the Ray cluster .* give device='cpu'"):
+        on_ray.run_chunks_on_ray(
+            threads_and_part, [Chunk("a", 0)], Store(tmp_path / "out", {"study": "test"}), text="", gpus=1
+        )
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [(None, "executor: no Ray cluster could be started on this machine"), ("a:1", "address: .* joined at 'a:1'")],
+)
+def test_a_cluster_that_does_not_start_is_one_sentence(tmp_path, monkeypatch, address, said):
+    class Broken:
+        def is_initialized(self):
+            return False
+
+        def init(self, *args, **kwargs):
+            raise RuntimeError("no room.\nand more")
+
+        def shutdown(self):
+            pass
+
+    monkeypatch.setattr(on_ray, "_import_ray", Broken)
+    with pytest.raises(og.OntogenyError, match=rf"^{said}: no room\.$"):
+        work.small_study(tmp_path / "out", metrics=("loss",), executor="ray", address=address)

@@ -151,3 +151,42 @@ def test_a_loss_that_fails_speaks_for_itself():
 
     with pytest.raises(OntogenyError, match=r"loss_fn\(model, batch\) fails on the first batch.*no such column"):
         og.sample(attention_only(), TOKENS, wrong, "2:0", **RUN, progress=False)
+
+
+def test_texts_cut_to_their_longest_in_each_batch():
+    """What enters the block then has another length from batch to batch, and is computed for each."""
+    tokens = TOKENS.clone()
+    tokens[4:, 4:] = 0  # 0 ends a text
+
+    def trimmed(model, batch):
+        longest = int((batch != 0).sum(1).max())
+        return NextToken()(model, batch[:, : max(longest, 2)]).mean(1)
+
+    run = {**RUN, "batch_size": 2}
+    found = [og.sample(attention_only(), tokens, trimmed, component, **run, progress=False) for component in ("2:0",)]
+    assert bool(found[0]["loss"].notnull().all())
+
+
+def test_finished_runs_leave_memory(monkeypatch):
+    import gc
+    import weakref
+
+    from ontogeny.sampling import preparation
+
+    alive, most = [], []
+    plain = preparation.center_table
+
+    def watched(*arguments):
+        table = plain(*arguments)
+        alive.append(weakref.ref(table))
+        most.append(sum(one() is not None for one in alive))
+        return table
+
+    monkeypatch.setattr(preparation, "center_table", watched)
+    gc.disable()
+    try:
+        og.estimate_llc(attention_only(), TOKENS, NextToken(), ["2:0", "2:1", "1:0", "1:1"], **RUN, progress=False)
+        og.sample(attention_only(), TOKENS, NextToken(), ["2:0", "2:1", "1:0", "1:1"], **RUN, progress=False)
+    finally:
+        gc.enable()
+    assert len(most) == 8 and max(most) <= 2

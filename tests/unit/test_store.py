@@ -106,7 +106,8 @@ def test_another_study_is_refused_and_nothing_is_touched(tmp_path, change):
     ("change", "message"),
     [
         ({"steps": 4}, r"another study \(superposition, quick with steps = 3\), and this one is one with 4;"),
-        ({"settings": {"seed": 1, "chains": 3}}, r"\(superposition, quick with settings = None\)"),
+        ({"settings": {"seed": 1, "chains": 3}}, r"\(superposition, quick without settings\), and this one is"),
+        ({"settings": None}, r"\(superposition, quick without settings\), and this one is one with None;"),
         ({"preset": "full"}, r"another study \(superposition, quick\), and this one is superposition, full;"),
     ],
 )

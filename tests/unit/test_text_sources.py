@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import pickle
+import re
 import shutil
 import sys
 import types
@@ -62,6 +63,13 @@ def test_a_folder_gives_its_text_files_by_relative_name_and_counts_the_rest(tmp_
     assert found in ({"a.txt": "one", "deep/b.md": "two"}, {"g.txt": "one", "deep/b.md": "two"})
     assert skipped == {"not UTF-8": 1, "not text": 1, "empty": 1, "repeated": 1}
     assert names(f"dir:{folder}?glob=*.md") == ["deep/b.md"]
+
+
+@pytest.mark.parametrize("glob", ["/etc/*", "**foo", "../*"])
+def test_a_glob_that_can_match_nothing_below_the_folder(tmp_path, glob):
+    folder = write(tmp_path / "books", {"a.txt": "one"})
+    with pytest.raises(og.OntogenyError, match=rf"^source: .*{re.escape(repr(glob))}.*\.$"):
+        names(f"dir:{folder}?glob={glob}")
 
 
 def test_the_order_is_a_matter_of_names_and_seed_alone(tmp_path):

@@ -1,6 +1,7 @@
 """Token blocks: rows held against a plain computation, shares, held-out documents, and folders that are respected."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import torch
 import ontogeny as og
 from ontogeny.inputs.datasets import as_examples
 from ontogeny.inputs.text import load_blocks, load_tokenizer, parse_source, train_tokenizer, write_blocks
-from ontogeny.inputs.text.documents import is_held_out
+from ontogeny.inputs.text.documents import Document, Source, is_held_out
 from ontogeny.inputs.text.mixture import as_mixture
+from ontogeny.inputs.writers import temporary_beside
 
 CONTEXT = 8
 
@@ -182,10 +184,41 @@ def test_too_short_a_source_says_what_can_be_asked_for(mixture, tokenizer, tmp_p
         write_blocks(tmp_path / "more", mixture, tokenizer, CONTEXT, 10, held_out=10_000)
 
 
+@pytest.mark.parametrize("others", [{}, {"seed": 1}])
+def test_of_two_that_write_at_once_the_later_takes_what_is_there(others, mixture, tokenizer, tmp_path, monkeypatch):
+    call = (tmp_path / "rows", mixture, tokenizer, CONTEXT, 60)
+    save, faster = type(tokenizer).save, []
+
+    def saved(self, path):
+        if not faster:
+            faster.append(None)
+            faster[0] = write_blocks(*call, **others)
+        save(self, path)
+
+    monkeypatch.setattr(type(tokenizer), "save", saved)
+    if others:
+        with pytest.raises(og.OntogenyError, match="holds token blocks with seed 1, and this call asks for 0"):
+            write_blocks(*call)
+    else:
+        assert write_blocks(*call).record == faster[0].record
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+    assert np.array_equal(load_blocks(tmp_path / "rows", verify=True).tokens, faster[0].tokens)
+
+
+def test_documents_of_one_name_keep_their_own_tokens(tokenizer, tmp_path):
+    texts = ["one text of some words", "and another one of others", "then a third, which is longer than they are"]
+    source = Source("twins", lambda skipped: iter([Document("twin", text) for text in texts]))
+    stream = [token for text in texts for token in [*tokenizer.encode(text), tokenizer.end_of_text]]
+    rows = len(stream) // CONTEXT
+    expected = np.array(stream[: rows * CONTEXT]).reshape(rows, CONTEXT)
+    found = write_blocks(tmp_path / "rows", source, tokenizer, CONTEXT, rows, held_out_share=0.0).tokens
+    assert sorted(found.tolist()) == sorted(expected.tolist())
+
+
 def test_a_run_that_ends_early_leaves_nothing(mixture, tokenizer, tmp_path, monkeypatch):
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    left = tmp_path / f".rows.{int(dead.stdout)}.tmp"
-    left.mkdir()
+    left = temporary_beside(tmp_path / "rows")
+    left.with_name(left.name.replace(f".{os.getpid()}.", f".{int(dead.stdout)}.")).mkdir()
     flush = np.memmap.flush
 
     def stopped(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -99,7 +100,9 @@ def measure(
     n_beta: Annotated[float | None, typer.Option(help="Inverse temperature nβ, 1/nat.", rich_help_panel=HOW)] = None,
     localization: Annotated[
         float | None,
-        typer.Option(help="Localization γ, 1/weight²; give it to add to a study later.", rich_help_panel=HOW),
+        typer.Option(
+            help="Localization γ, 1/weight²; what a study began with is kept in its folder.", rich_help_panel=HOW
+        ),
     ] = None,
     step_size: Annotated[
         float | None, typer.Option(help="Step ε of the sampler, weight².", rich_help_panel=HOW)
@@ -137,6 +140,7 @@ def measure(
     """
     from ontogeny.cli.measured import print_measured, print_plan
     from ontogeny.inputs.named.models import named_loss, named_model
+    from ontogeny.inputs.precision import PRECISIONS
     from ontogeny.metrics.registry import METRICS
     from ontogeny.sampling.kernels import KERNELS
 
@@ -146,13 +150,15 @@ def measure(
         one_of(name, METRICS, "--metrics")
     check_executor(executor, address)
     one_of(kernel, sorted(KERNELS), "--kernel")
-    one_of(precision, ("float32", "bfloat16"), "--precision")
+    one_of(precision, PRECISIONS, "--precision")
     chosen = _chosen(steps, count)
     _check_loss(loss)
 
-    from ontogeny.execution.measure import measure as carry_out
+    from ontogeny.execution.executors import executor as get_executor
+    from ontogeny.execution.plan import plan
     from ontogeny.inputs.named.checkpoints import named_checkpoints
     from ontogeny.inputs.named.components import named_components
+    from ontogeny.sampling.settings import Settings
 
     module, own = named_model(model)
     run = own() if checkpoints is None else named_checkpoints(checkpoints)
@@ -162,34 +168,19 @@ def measure(
     kept = out / "data"
     with tempfile.TemporaryDirectory() as temporary:
         rows = _rows(module, model, places, tokenizer, context, examples, kept, Path(temporary))
-        settings: dict[str, Any] = {
-            "n_beta": n_beta,
-            "localization": localization,
-            "step_size": step_size,
-            "batch_size": batch_size,
-            "chains": chains,
-            "draws": draws,
-            "burn_in": burn_in,
-            "kernel": kernel,
-            "target_se": target_se,
-            "precision": precision,
-            "max_draws": max_draws,
-            "seed": seed,
-            "device": device,
-            "executor": executor,
-            "address": address,
-            "workers": workers,
-            "out": out,
-        }
+        settings = Settings(
+            n_beta, localization, step_size, batch_size, chains, draws, burn_in, target_se, max_draws, kernel, seed,
+            device, precision,
+        )  # fmt: skip
+        study = plan(module, run, rows, loss_fn, selections, asked, out=out, settings=settings)
         print_plan(model, module, run, rows, selections, asked, loss)
-        carry_out(module, run, rows, loss_fn, selections, asked, **settings, dry_run=True)
+        typer.echo(study.cost().describe())
         sys.stdout.flush()  # the cost is to be read before the work, in a file too
         if dry_run:
             return
-        try:
-            found = carry_out(module, run, rows, loss_fn, selections, asked, **settings)
-        finally:
-            _keep(Path(temporary), kept)
+        study.begin()
+        _keep(Path(temporary), kept)
+    found = study.run(get_executor(executor, address), workers=workers)
     print_measured(found, out / "results.zarr")
 
 
@@ -230,13 +221,12 @@ def _rows(
 
 
 def _keep(fresh: Path, kept: Path) -> None:
-    """Put rows of text beside the study that they were made for, with the record of the text."""
-    if not any(fresh.iterdir()) or not (kept.parent / "study.json").exists():
-        return
-    kept.mkdir(exist_ok=True)
+    """Put rows of text beside the study that they are made for, with the record of the text; whole or not at all."""
     for folder in fresh.iterdir():
-        if not (kept / folder.name).exists():
-            shutil.move(folder, kept / folder.name)
+        kept.mkdir(exist_ok=True)
+        half = kept.parent / f".{folder.name}.{os.getpid()}.tmp"  # a name that is tidied up after a process was killed
+        shutil.copytree(folder, half)
+        half.rename(kept / folder.name)
 
 
 def _by_name(data: Sequence[str]) -> dict[str, str]:

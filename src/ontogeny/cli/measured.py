@@ -61,6 +61,7 @@ def _print_statuses(words: list[str]) -> None:
 
 
 def _table(last: Any) -> Any:
+    from rich.markup import escape
     from rich.table import Table
 
     by_component = any("component" in last[name].dims for name in last.data_vars)
@@ -78,7 +79,7 @@ def _table(last: Any) -> Any:
             one = last.sel(dataset=dataset)
             one = one if component is None else one.sel(component=component)
             cells = [_cell(one, name) for name in columns]
-            table.add_row(*([] if component is None else [component]), dataset, *cells)
+            table.add_row(*([] if component is None else [escape(component)]), escape(dataset), *cells)
     return table
 
 

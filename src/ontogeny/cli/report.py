@@ -16,6 +16,11 @@ def report(folder: Annotated[Path, typer.Argument(help="A folder that `ontogeny 
     from ontogeny.studies.registry import STUDIES
 
     name = read_identity(folder)["study"]
+    if name == "measure":
+        raise OntogenyError(
+            f"{folder} was written by `ontogeny measure`, whose measurements are in {folder / 'results.zarr'}; "
+            "`ontogeny report` makes the reports of what `ontogeny run` wrote."
+        )
     if name not in STUDIES:
         raise OntogenyError(f"{folder} holds the study {name!r}, which this version does not know.")
     typer.echo(f"report        {STUDIES[name].report(folder)}")

@@ -3,3 +3,21 @@
 
 class OntogenyError(ValueError):
     """Bad input or an impossible request; the message is one plain sentence for the person who made the call."""
+
+
+def first_line(error: BaseException) -> str:
+    r"""The first line of what an error says, without its full stop; its class where it says nothing.
+
+    >>> first_line(ZeroDivisionError("of all things.\nand more")), first_line(IndexError())
+    ('of all things', 'IndexError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def class_and_first_line(error: BaseException) -> str:
+    r"""The same after the error's class.
+
+    >>> class_and_first_line(ZeroDivisionError("of all things.\nand more")), class_and_first_line(IndexError())
+    ('ZeroDivisionError: of all things', 'IndexError')
+    """
+    return type(error).__name__ + f": {first_line(error)}" * bool(str(error).strip())

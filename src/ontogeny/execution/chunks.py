@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import xarray as xr
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, class_and_first_line
 
 Work = Callable[..., xr.Dataset]
 """``work(payload)``, or ``work(payload, shared)`` where large things are shared; a function of a module's top level."""
@@ -63,7 +63,7 @@ class LargeInputs:
         except Exception as error:
             if not chunk.label:
                 raise
-            said = str(error) if isinstance(error, OntogenyError) else _first_line(error)
+            said = str(error) if isinstance(error, OntogenyError) else class_and_first_line(error)
             raise OntogenyError(f"{chunk.label}: {said}") from error
 
     def _part(self, name: Any) -> Any:
@@ -74,6 +74,13 @@ class LargeInputs:
         return self._held[1]
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}{f': {lines[0]}' if lines else ''}"
+def check_workers(workers: Any) -> None:
+    """Refuse what is no number of processes.
+
+    Raises:
+        OntogenyError: naming what came.
+    """
+    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
+        raise OntogenyError(
+            f"workers must be a whole number of at least 1; got {workers!r}. Leave it out for one a core or GPU."
+        )

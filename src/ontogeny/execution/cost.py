@@ -13,13 +13,15 @@ RESULT_BYTES = 600_000
 
 @dataclass(frozen=True)
 class Cost:
-    """The work of a study; what is left of it is counted at most, nothing shared."""
+    """The work of a study; what is left of it is counted by rule, nothing shared."""
 
     tasks: int
     chunks: int
     chunks_done: int
     gradient_evaluations: int
-    """Of one minibatch each, in the chunks left: chains × (draws + burn-in) and finding the step, or their bound."""
+    """Of one minibatch each, in the chunks left, about: chains × (draws + burn-in) and what comes before."""
+    until_target: bool
+    """Whether estimates end earlier where they meet their target error: the gradients are then a bound."""
     seconds: float
     """The chunks left on one core that does 5·10¹⁰ operations a second."""
     checkpoints: int
@@ -28,23 +30,28 @@ class Cost:
     bytes_read: int
     """Weights of the checkpoints left, read once each; every worker that works on one reads it."""
     bytes_written: int
+    """Results, and weights held in memory, which workers read from a file for as long as the study runs."""
     bytes_a_worker: int
-    """Roughly: model, data and chains."""
-    found_first: str
-    """What a first stage is to find, "" if nothing."""
+    """Roughly: model, data, chains, and a batch's logits of all chains where the model has a vocabulary."""
+    n_beta: float | None
+    """The nβ of all estimates; None: there are none."""
+    finds_gamma: bool
+    """Whether a first stage is to find γ."""
 
     def describe(self) -> str:
         """A few plain sentences."""
-        first = f" {self.found_first} to be found first, at the last checkpoint, and then the same for all." * bool(
-            self.found_first
-        )
+        at = "" if self.n_beta is None else f" nβ = {self.n_beta:.4g} for all"
+        at += "; γ is to be found first, at the last checkpoint, and then the same for all" * self.finds_gamma
+        first = f"{at}." * bool(at)
+        bound = "at most about" if self.until_target else "about"
+        until = ", fewer where the target error is met before," * self.until_target
         return (
             f"{_count(self.tasks, 'task')} ({_count(self.checkpoints, 'checkpoint')}, "
             f"{_count(self.components, 'component')}, {_count(self.datasets, 'data set')}) in "
-            f"{_count(self.chunks, 'chunk')}, {self.chunks_done:,} done already.{first} Left: at most "
-            f"{self.gradient_evaluations:,} gradients of a minibatch (about {_duration(self.seconds)} on one core at "
-            f"{FLOPS / 1e9:.0f} GFLOP/s), {_size(self.bytes_read)} of weights to read, {_size(self.bytes_written)} of "
-            f"results to write; a worker holds roughly {_size(self.bytes_a_worker)}."
+            f"{_count(self.chunks, 'chunk')}, {self.chunks_done:,} done already.{first} Left: {bound} "
+            f"{self.gradient_evaluations:,} gradients of a minibatch{until} (about {_duration(self.seconds)} on one "
+            f"core at {FLOPS / 1e9:.0f} GFLOP/s), {_size(self.bytes_read)} of weights to read, "
+            f"{_size(self.bytes_written)} of results to write; a worker holds roughly {_size(self.bytes_a_worker)}."
         )
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
 import re
-import types
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.execution.code_identity import LIBRARIES, Code, digest, offered
 from ontogeny.inputs.components import Masks
 from ontogeny.inputs.datasets import Examples
+from ontogeny.inputs.load_weights import REBUILT
 
 EXAMPLES_AT_ONCE = 4096
-SIMPLE = (type(None), bool, int, float, complex, str, bytes)
+PLACE = ("_name_or_path", "name_or_path", "transformers_version")
+"""Of a configuration: where the model was read from, and what wrote it."""
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_OF_EVERY_MODULE = {*vars(nn.Module()), *PLACE, "config", "cfg", "_is_hf_initialized"}
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 def data_digest(examples: Examples) -> str:
@@ -25,26 +32,26 @@ def data_digest(examples: Examples) -> str:
 
     The same rows have the same digest, as a tensor or as a data set that hands them out one by one.
     """
-    digest = hashlib.sha256(str(examples.count).encode())
+    content = hashlib.sha256(str(examples.count).encode())
     for part in torch.arange(examples.count).split(EXAMPLES_AT_ONCE):
-        _add(digest, examples.take(part))
-    return digest.hexdigest()[:16]
+        _add(content, examples.take(part))
+    return content.hexdigest()[:16]
 
 
-def _add(digest: hashlib._Hash, batch: Any) -> None:
+def _add(content: hashlib._Hash, batch: Any) -> None:
     if isinstance(batch, Tensor):
-        digest.update(f"{batch.dtype}{tuple(batch.shape)}".encode())
-        digest.update(_bytes(batch))
+        content.update(f"{batch.dtype}{tuple(batch.shape)}".encode())
+        content.update(_bytes(batch))
     elif isinstance(batch, dict):
         for name, part in batch.items():
-            digest.update(repr(name).encode())
-            _add(digest, part)
+            content.update(repr(name).encode())
+            _add(content, part)
     elif isinstance(batch, tuple | list):
-        digest.update(f"{len(batch)} parts".encode())
+        content.update(f"{len(batch)} parts".encode())
         for part in batch:
-            _add(digest, part)
+            _add(content, part)
     else:
-        digest.update(repr(batch).encode())
+        content.update(repr(batch).encode())
 
 
 def _bytes(tensor: Tensor) -> bytes:
@@ -53,39 +60,89 @@ def _bytes(tensor: Tensor) -> bytes:
 
 def mask_digest(masks: Masks) -> str:
     """Which weights are selected, by parameter: 16 hexadecimal digits; a whole tensor is the same as a mask of ones."""
-    digest = hashlib.sha256()
+    content = hashlib.sha256()
     for name in sorted(masks):
         mask = masks[name]
         if mask is not None and not bool(mask.any()):
             continue
-        digest.update(f"\0{name}\0".encode())
-        digest.update(b"all" if mask is None or bool(mask.all()) else _bytes(mask.bool()))
-    return digest.hexdigest()[:16]
+        content.update(f"\0{name}\0".encode())
+        content.update(b"all" if mask is None or bool(mask.all()) else _bytes(mask.bool()))
+    return content.hexdigest()[:16]
 
 
-def model_identity(model: nn.Module) -> list[Any]:
-    """What a number depends on beside the weights: class, layers, configuration, types, buffers."""
+def model_identity(model: nn.Module) -> dict[str, Any]:
+    """What a number depends on beside the weights that a checkpoint brings, by name, so that a refusal can name it.
+
+    Class and layers, configuration, types, buffers that no checkpoint overwrites, the layers' own attributes (numbers,
+    words, tensors), and the code of all classes but those of torch, transformers and TransformerLens, whose versions
+    are not told. Where a model was read from is left out.
+    """
     config: Any = getattr(model, "config", getattr(model, "cfg", None))
     known = config.to_dict() if hasattr(config, "to_dict") else getattr(config, "__dict__", None)
+    saved = {name for name in model.state_dict() if not name.endswith(REBUILT)}
     buffers = hashlib.sha256()
     for name, value in model.named_buffers():
-        buffers.update(name.encode())
-        _add(buffers, value)
-    layers = f"{model!r} {json.dumps(known, sort_keys=True, default=repr)}"
-    return [
-        f"{type(model).__module__}.{type(model).__qualname__}",
-        hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", layers).encode()).hexdigest()[:16],
-        sorted({str(value.dtype) for value in model.parameters()}),
-        buffers.hexdigest()[:16],
-    ]
+        if name not in saved:
+            buffers.update(name.encode())
+            _add(buffers, value)
+    code = {
+        f"{kind.__module__}.{kind.__qualname__}": Code(kind.__module__, _by_type).of_class(kind)
+        for kind in dict.fromkeys(kind for module in model.modules() for kind in type(module).__mro__)
+        if kind is not object and not _of_library(kind)
+    }
+    return {
+        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "layers": digest(_ADDRESS.sub("", repr(model))),
+        "configuration": _without_place(json.loads(_ADDRESS.sub("", json.dumps(known, default=repr)))),
+        "attributes": digest({name: _attributes(module) for name, module in model.named_modules()}),
+        "code": digest(code),
+        "types": sorted({str(value.dtype) for value in model.parameters()}),
+        "buffers": buffers.hexdigest()[:16],
+    }
+
+
+def _attributes(module: nn.Module) -> Any:
+    """What an instance holds beside parameters, buffers and layers, hooks included."""
+    if _of_library(type(module)) and _top(type(module)) != "torch":
+        return None  # their configuration says it
+    own = {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE}
+    own |= {name: list(vars(module)[name].values()) for name in _HOOKS if vars(module).get(name)}
+    return {name: _attribute(type(module).__module__, name, value) for name, value in own.items()}
+
+
+def _attribute(where: str, name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_attribute(where, name, part) for part in value]
+    if isinstance(value, dict):
+        return {repr(key): _attribute(where, name, part) for key, part in value.items()}
+    return Code(where, _by_type).of_value(name, value)
+
+
+def _by_type(how: str, value: Any) -> Any:
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    return [name, _ADDRESS.sub("", repr(value))] if dataclasses.is_dataclass(value) else name
+
+
+def _of_library(kind: type) -> bool:
+    return _top(kind) in LIBRARIES
+
+
+def _top(kind: type) -> str:
+    return kind.__module__.split(".")[0]
+
+
+def _without_place(config: Any) -> Any:
+    if not isinstance(config, dict):
+        return config
+    return {name: _without_place(value) for name, value in config.items() if name not in PLACE}
 
 
 def loss_identity(loss_fn: Any) -> Any:
     """What a loss computes, as JSON.
 
     An ``identity`` that it offers (a method, or an attribute); of a plain function its module and name with a digest of
-    its code, its defaults, the simple values it closes over or reads from its module, and the functions of its own
-    package that it calls. What other packages' functions do is told by their names only.
+    its code, its defaults, the simple values it closes over or reads from its module, and the functions and classes of
+    one's own that it calls, see :class:`ontogeny.execution.code_identity.Code`.
 
     Raises:
         OntogenyError: if it is neither, or closes over something whose content cannot be told.
@@ -95,115 +152,21 @@ def loss_identity(loss_fn: Any) -> Any:
             f"loss_fn must be a function loss_fn(model, batch) that returns one loss per example; got "
             f"{type(loss_fn).__name__}."
         )
-    return _of_callable(loss_fn, ())
+    if (own := offered(loss_fn)) is not None:
+        return own
+    inner = loss_fn
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if isinstance(inner, nn.Module) or not hasattr(inner, "__qualname__"):
+        raise OntogenyError(
+            f"loss_fn: what {type(loss_fn).__name__} computes cannot be told, so its results could not be found again; "
+            "give a function of a module's top level, or an object with a method identity() that returns its settings."
+        )
+    return Code(inner.__module__ or "", _refused).of_value("a function", loss_fn)
 
 
-def _of_callable(function: Any, callers: tuple[types.CodeType, ...]) -> Any:
-    own = getattr(function, "identity", None)
-    if own is not None:
-        return _offered(function, own)
-    if isinstance(function, functools.partial):
-        values = {"args": list(function.args), **function.keywords}
-        told = {name: _told(function, name, value, callers) for name, value in values.items()}
-        return ["partial", _of_callable(function.func, callers), told]
-    if isinstance(function, types.FunctionType):
-        return [f"{function.__module__}.{function.__qualname__}", _code_of(function, callers)]
-    if isinstance(function, types.BuiltinFunctionType | type) and not callers:
-        return [f"{function.__module__}.{function.__qualname__}"]
+def _refused(how: str, value: Any) -> Any:
     raise OntogenyError(
-        f"loss_fn: what {type(function).__name__} computes cannot be told, so its results could not be found again; "
-        "give a function of a module's top level, or an object with a method identity() that returns its settings."
+        f"loss_fn {how} of type {type(value).__name__}, whose content cannot be told, so its results could not "
+        "be found again; give an object with a method identity() that returns its settings."
     )
-
-
-def _offered(function: Any, own: Any) -> Any:
-    told = own() if callable(own) else own
-    try:
-        kind = type(function)
-        return [f"{kind.__module__}.{kind.__qualname__}", json.loads(json.dumps(told))]
-    except (TypeError, ValueError):
-        raise OntogenyError(
-            f"loss_fn.identity must be or return what JSON can hold (numbers, words, lists, dicts); got "
-            f"{type(told).__name__}."
-        ) from None
-
-
-def _code_of(function: types.FunctionType, callers: tuple[types.CodeType, ...]) -> str:
-    code = function.__code__
-    parts: list[Any] = [_instructions(code, function.__doc__)]
-    if code not in callers:  # a function may call itself
-        inside = (*callers, code)
-        values: dict[str, Any] = {f"default {i}": value for i, value in enumerate(function.__defaults__ or ())}
-        values |= function.__kwdefaults__ or {}
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            values[name] = cell.cell_contents
-        parts.append({name: _told(function, name, value, inside) for name, value in values.items()})
-        parts.append({name: _read(function, value, inside) for name, value in _globals(function, code).items()})
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _instructions(code: types.CodeType, doc: str | None) -> list[str]:
-    parts = [code.co_code.hex(), repr(code.co_names), repr(code.co_varnames)]
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            parts += _instructions(constant, None)
-        elif isinstance(constant, frozenset):
-            parts.append(repr(sorted(constant, key=repr)))
-        else:  # without a docstring None stands in its place
-            parts.append(repr(None if constant == doc else constant))
-    return parts
-
-
-def _globals(function: types.FunctionType, code: types.CodeType) -> dict[str, Any]:
-    found = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= _globals(function, constant)
-    return found
-
-
-def _read(function: types.FunctionType, value: Any, callers: tuple[types.CodeType, ...]) -> Any:
-    """A global: simple values and functions of the loss's own package by content, other code by its name."""
-    package = (function.__module__ or "").split(".")[0]
-    if isinstance(value, types.FunctionType) and (value.__module__ or "").split(".")[0] == package:
-        return _of_callable(value, callers)
-    if isinstance(value, types.ModuleType):
-        return value.__name__
-    if hasattr(value, "__qualname__") and hasattr(value, "__module__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    try:
-        return _plain(value)
-    except TypeError:
-        raise OntogenyError(
-            f"loss_fn reads a global of type {type(value).__name__}, whose content cannot be told, so its results "
-            "could not be found again; give an object with a method identity() that returns its settings."
-        ) from None
-
-
-def _told(function: Any, name: str, value: Any, callers: tuple[types.CodeType, ...]) -> Any:
-    """What a loss was made with; unlike a global, it can differ between two losses of one name."""
-    if callable(value) and not isinstance(value, type | nn.Module):
-        return _of_callable(value, callers)
-    try:
-        return _plain(value)
-    except TypeError:
-        raise OntogenyError(
-            f"loss_fn was made with {name}, of type {type(value).__name__}, whose content cannot be told, so its "
-            "results could not be found again; give an object with a method identity() that returns its settings."
-        ) from None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, SIMPLE):
-        return repr(value)
-    if isinstance(value, Tensor):
-        digest = hashlib.sha256()
-        _add(digest, value)
-        return digest.hexdigest()[:16]
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, set | frozenset):
-        return sorted(repr(_plain(part)) for part in value)
-    if isinstance(value, dict):
-        return {repr(key): _plain(part) for key, part in value.items()}
-    raise TypeError(type(value).__name__)

@@ -11,13 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import listening, progress_bar
-from ontogeny.execution.chunks import Chunk, LargeInputs, Shelf, Work
+from ontogeny.execution.chunks import Chunk, LargeInputs, Shelf, Work, check_workers
 
 __all__ = ["Chunk", "Shelf", "cores", "one_thread", "run_chunks", "sendable"]
+
+RESTARTS = 1
+"""How often workers are started anew after one of them was killed."""
 
 
 def cores() -> int:
@@ -143,6 +147,8 @@ def run_chunks(
 ) -> None:
     """Compute every chunk that ``shelf`` does not hold yet; killing this at any time loses the chunks under way only.
 
+    Where a worker is killed, all are started anew, once, for the chunks that are left.
+
     Args:
         work: a function of a module's top level (worker processes import it by name): ``work(payload)``, or
             ``work(payload, shared)`` where ``shared`` is given.
@@ -154,7 +160,11 @@ def run_chunks(
         shared: large things that all chunks read, by name; each worker is sent them once.
         parts: large things that some chunks read, each worker fetching its own; see :class:`LargeInputs`.
         gpus: how many GPUs the work uses, dealt out to the workers in turn: in each, "cuda" is its own.
+
+    Raises:
+        OntogenyError: if a worker dies again, or cannot be sent what it is to read; else what a chunk raises.
     """
+    check_workers(workers)
     left = [chunk for chunk in chunks if not shelf.has(chunk.key)]
     workers = min(workers or gpus or cores(), len(left))
     inputs = LargeInputs(shared, parts)
@@ -168,25 +178,44 @@ def run_chunks(
                         _commit(work, chunk, shelf, inputs)
                     tick(done + 1)
             return
-        context = multiprocessing.get_context("spawn")
-        done_by_all = context.Value("d", 0.0)
-        given = (done_by_all, context.Value("i", 0), gpus, sendable(inputs))
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker, initargs=given) as pool:
+        sent = sendable(inputs)
+        for restart in range(RESTARTS + 1):
             try:
-                with _without_control_c():
-                    waiting = {pool.submit(_commit_and_count, work, chunk, shelf) for chunk in left}
-                while waiting:
-                    done_now, waiting = wait(waiting, timeout=0.25, return_when=FIRST_COMPLETED)
-                    for future in done_now:
-                        future.result()
-                    tick(before + done_by_all.value)
-            except BaseException as error:
-                processes = list((pool._processes or {}).values())  # shutdown forgets them
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in processes:
-                    process.terminate()
-                if isinstance(error, BrokenProcessPool):
+                before = len(chunks) - len(left)
+                _in_processes(work, left, shelf, workers, gpus, sent, partial(_tick_from, tick, before))
+                return
+            except BrokenProcessPool as error:
+                if restart == RESTARTS:
                     raise OntogenyError(
-                        "a worker process died, perhaps for want of memory; run again, it goes on where it was."
+                        "worker processes died twice, perhaps for want of memory; run again, with fewer workers; "
+                        "it goes on where it was."
                     ) from error
-                raise
+                left = [chunk for chunk in left if not shelf.has(chunk.key)]
+
+
+def _tick_from(tick: Callable[[float], None], before: int, done: float) -> None:
+    tick(before + done)
+
+
+def _in_processes(
+    work: Work, left: Sequence[Chunk], shelf: Shelf, workers: int, gpus: int, sent: bytes, tick: Callable[[float], None]
+) -> None:
+    """Compute chunks in so many processes; ``tick`` is told how many are done, parts of chunks included."""
+    context = multiprocessing.get_context("spawn")
+    done_by_all = context.Value("d", 0.0)
+    given = (done_by_all, context.Value("i", 0), gpus, sent)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker, initargs=given) as pool:
+        try:
+            with _without_control_c():
+                waiting = {pool.submit(_commit_and_count, work, chunk, shelf) for chunk in left}
+            while waiting:
+                done_now, waiting = wait(waiting, timeout=0.25, return_when=FIRST_COMPLETED)
+                for future in done_now:
+                    future.result()
+                tick(done_by_all.value)
+        except BaseException:
+            processes = list((pool._processes or {}).values())  # shutdown forgets them
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+            raise

@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 from torch import Tensor, nn
 
+from ontogeny.execution.chunks import check_workers
 from ontogeny.execution.executors import executor as get_executor
 from ontogeny.execution.plan import plan
 from ontogeny.inputs.checkpoints import Checkpoints
@@ -56,7 +57,11 @@ def measure(
 
     nβ and γ are the same for the whole study, or its numbers would not compare. Where γ is left out (and no
     ``calibration`` is given), a first stage finds it by the rules of ``estimate_llc`` at the last checkpoint, for each
-    component and data set, and the largest serves all; so to add to a study later, give ``localization``.
+    component and data set, and the largest serves all. The folder keeps both from the first call on: whatever is added
+    later is measured at the same, and other values are refused.
+
+    A worker of this machine that is killed, as for want of memory, is replaced once with all others, and the chunks
+    under way begin anew; on Ray a chunk is tried four times.
 
     Args:
         model: any module into which the checkpoints' weights fit; its own weights are neither read nor changed.
@@ -79,14 +84,15 @@ def measure(
         target_se: relative standard error to reach.
         max_draws: gradient evaluations of one estimate.
         seed: of all random streams.
-        device: "cpu" or "cuda"; None: the GPUs, if there are any. "cuda": one process a GPU.
+        device: "cpu" or "cuda"; None: the GPUs, if this machine has any. "cuda": one process a GPU.
         calibration: as in ``estimate_llc``.
         precision: of estimates, as in ``estimate_llc``; "loss" and "gradient_norm" are computed in float32.
         executor: "local", this machine, or "ray".
         address: of a Ray cluster to join; None: one is started on this machine.
-        workers: processes; None: one a core or GPU.
+        workers: processes; None: one a core or GPU of this machine, or of the cluster.
         progress: show a progress bar on a terminal.
-        dry_run: compute and write nothing; print the expected cost.
+        dry_run: compute and write nothing; print the expected cost. For a folder that is there, weights whose digest no
+            manifest says are read, to tell which chunks are done.
 
     Returns:
         A Dataset with dims ``checkpoint`` (coordinate ``step``), ``component`` and ``dataset``: the variables of
@@ -101,6 +107,7 @@ def measure(
         device, precision,
     )  # fmt: skip
     run = get_executor(executor, address)
+    check_workers(workers)
     study = plan(
         model, checkpoints, data, loss_fn, components, metrics, out=out, settings=settings, calibration=calibration
     )

@@ -19,10 +19,10 @@ from ontogeny.inputs.checkpoints import Checkpoints
 from ontogeny.inputs.components import by_name, resolve
 from ontogeny.inputs.datasets import as_examples
 from ontogeny.inputs.losses import LossFunction
-from ontogeny.metrics.registry import Asked, get_metric
+from ontogeny.metrics.registry import Asked, Metric, get_metric
+from ontogeny.metrics.size import number_of_weights, token_positions
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.settings import Settings
-from ontogeny.store import content_key
 
 
 def plan(
@@ -46,27 +46,29 @@ def plan(
         raise OntogenyError(
             f"model must be a torch.nn.Module, into which the checkpoints' weights fit; got {type(model).__name__}."
         )
-    names = [metrics] if isinstance(metrics, str) else list(dict.fromkeys(metrics))
-    if not names:
-        raise OntogenyError("metrics must name at least one metric, as in ('llc', 'loss'); it is empty.")
-    chosen = tuple(get_metric(name) for name in names)
+    chosen = _metrics(metrics)
     run = _checkpoints(checkpoints)
     selections = by_name(model, components) or {_only(components): components}
     named = data if type(data) is dict else {"data": data}
     if not named:
         raise OntogenyError("data must name at least one data set, as in {'train': (x, y)}; the dict is empty.")
     device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.device(device).index is not None:
+        raise OntogenyError(
+            "device must be the kind alone, 'cuda' or 'cpu', since workers are dealt the GPUs in turn; got "
+            f"{device!r}. To use one GPU of several, set CUDA_VISIBLE_DEVICES."
+        )
     asked = Asked(replace(settings, device=device), calibration)
     loss = loss_identity(loss_fn)
     kind = torch.device(device).type
     common = {"model": model_identity(model), "loss": loss, "device": kind}
     sent, described = _datasets(named)
     product = Product(
-        weights={step: run.digest(step) for step in run.steps},
+        digest_of=run.digest,
         components=_components(model, selections),
         datasets=described,
         common=common,
-        parameters=sum(value.numel() for value in model.parameters()),
+        parameters=number_of_weights(model),
     )
     return Study(
         model=model,
@@ -81,13 +83,29 @@ def plan(
         identity={
             "study": "measure",
             "loss": loss,
-            "model": content_key(common["model"]),
+            "model": common["model"],
             "device": kind,
-            **asked.to_dict(),
+            **_without_frozen(asked.to_dict()),
         },
         gpus=torch.cuda.device_count() if device == "cuda" else 0,
         data_bytes=sum(_size(values) for values in sent.values()),
     )
+
+
+def _metrics(given: Any) -> tuple[Metric, ...]:
+    names = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
+    if not names:
+        raise OntogenyError("metrics must name at least one metric, as in ('llc', 'loss'); it is empty.")
+    for name in names:
+        if not isinstance(name, str):
+            raise OntogenyError(f"metrics must be names, as in ('llc', 'loss'); got {name!r}.")
+    return tuple(get_metric(name) for name in dict.fromkeys(names))
+
+
+def _without_frozen(asked: dict[str, Any]) -> dict[str, Any]:
+    """Without nβ and γ, of which the folder keeps what was found; see ``ontogeny.execution.frozen``."""
+    settings = {name: value for name, value in asked["settings"].items() if name not in ("n_beta", "localization")}
+    return asked | {"settings": settings}
 
 
 def _checkpoints(given: Any) -> Checkpoints:
@@ -128,16 +146,9 @@ def _datasets(named: dict[str, Any]) -> tuple[dict[str, Any], tuple[DataSet, ...
         examples = as_examples(values)
         whole = hasattr(values, "__array__") or isinstance(values, tuple | list | dict)
         sent[name] = examples.take(None) if whole else values
-        described.append(DataSet(name, data_digest(examples), examples.count, _positions(examples.head(1))))
+        positions = token_positions(examples.head(1))
+        described.append(DataSet(name, data_digest(examples), examples.count, positions))
     return sent, tuple(described)
-
-
-def _positions(batch: Any) -> int:
-    """Tokens of an example: the second axis of whole numbers; 1 of anything else."""
-    if isinstance(batch, Tensor):
-        return int(batch.shape[1]) if batch.dim() > 1 and not batch.is_floating_point() else 1
-    parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, tuple | list) else ()
-    return max((_positions(part) for part in parts), default=1)
 
 
 def _size(values: Any) -> int:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, first_line
 from ontogeny.core.progress import progress_bar
-from ontogeny.execution.chunks import Chunk, LargeInputs, Shelf, Work
+from ontogeny.execution.chunks import Chunk, LargeInputs, Shelf, Work, check_workers
 from ontogeny.execution.local import cores, one_thread
 
 RETRIES = 3
@@ -55,14 +55,20 @@ def run_chunks_on_ray(
             machine and ended with the last chunk.
 
     Raises:
-        OntogenyError: if Ray is not installed, the cluster cannot be joined, or a chunk fails.
+        OntogenyError: if Ray is not installed, the cluster cannot be joined or started or has no GPU where one is
+            needed, or a chunk fails.
     """
+    check_workers(workers)
     left = [chunk for chunk in chunks if not shelf.has(chunk.key)]
     if not left:
         return
     ray = _import_ray()
     before = len(chunks) - len(left)
     with _cluster(ray, address, min(workers or cores(), len(left)), gpus) as resources:
+        if gpus and not resources.get("GPU"):
+            raise OntogenyError(
+                "device = 'cuda' takes a GPU of the Ray cluster for each worker, and it has none; give device='cpu'."
+            )
         slots = workers or max(int(resources.get("GPU" if gpus else "CPU", 1)), 1)
         task = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=RETRIES)(_compute)
         common = ray.put((work, shared))
@@ -165,16 +171,21 @@ def _cluster(ray: Any, address: str | None, slots: int, gpus: int) -> Iterator[d
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     with _left_as_they_were():
-        if address is None:
-            # the workers' modules are looked for where this process finds its own
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-            ray.init("local", num_cpus=slots, num_gpus=gpus or None, include_dashboard=False, **quiet)
-        else:
-            try:
+        try:
+            if address is None:
+                # the workers' modules are looked for where this process finds its own
+                os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+                ray.init("local", num_cpus=slots, num_gpus=gpus or None, include_dashboard=False, **quiet)
+            else:
                 ray.init(address, **quiet)
-            except Exception as error:
-                said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise OntogenyError(f"address: no Ray cluster could be joined at {address!r}: {said}") from error
+        except Exception as error:
+            ray.shutdown()  # of what did start
+            what = (
+                "executor: no Ray cluster could be started on this machine"
+                if address is None
+                else (f"address: no Ray cluster could be joined at {address!r}")
+            )
+            raise OntogenyError(f"{what}: {first_line(error)}.") from error
     try:
         yield ray.cluster_resources()
     finally:

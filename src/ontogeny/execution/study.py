@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 
 from ontogeny.core.version import __version__
 from ontogeny.execution.assemble import assemble
 from ontogeny.execution.chunks import Chunk
 from ontogeny.execution.cost import RESULT_BYTES, Cost, total
+from ontogeny.execution.frozen import Frozen, read_frozen, write_frozen
 from ontogeny.execution.tasks import Planned, Product, compute
 from ontogeny.inputs.checkpoints import Checkpoints
 from ontogeny.inputs.losses import LossFunction
+from ontogeny.inputs.named.models import vocabulary
+from ontogeny.inputs.weight_files import write_weights
 from ontogeny.metrics.registry import LOCALIZATION, Asked, Metric
-from ontogeny.sampling.calibration import default_chains, default_max_draws, default_n_beta
+from ontogeny.sampling.calibration import default_n_beta
 from ontogeny.store import Store, content_key, write_zarr
 
 WORKER_BYTES = 400_000_000
@@ -29,6 +35,8 @@ COPIES_OF_WEIGHTS = 3
 """A worker's model, the checkpoint as read, and the float32 copy that is sampled around."""
 COPIES_OF_CHAINS = 6
 """Position, velocity, gradient and what a step makes of them."""
+COPIES_OF_LOGITS = 3
+"""Logits, their softmax, and its gradient."""
 
 
 @dataclass(frozen=True)
@@ -48,64 +56,104 @@ class Study:
     gpus: int
     data_bytes: int
 
+    def begin(self) -> Store:
+        """Make the folder, which then says what it is for, or open it.
+
+        Raises:
+            OntogenyError: if it holds something else.
+        """
+        return Store(self.out, self.identity)
+
     def run(self, executor: Callable[..., None], *, workers: int | None = None, progress: bool = True) -> xr.Dataset:
         """Compute what is not there yet, and write results.zarr once all is.
 
         Raises:
             OntogenyError: if a task fails; the sentence names it, and what was done stays.
         """
-        store = Store(self.out, self.identity)
-        common = {"progress": progress, "workers": workers, "parts": self.checkpoints.weights, "gpus": self.gpus}
+        store = self.begin()
+        held = read_frozen(self.out, self.asked.settings)
         # a copy, since weights are loaded into it
         model = copy.deepcopy(self.model).cpu()
         shared = {"model": model, "data": self.data, "loss_fn": self.loss_fn, "selections": self.selections}
-        first = self.first_stage()
-        executor(compute, _once(first), store, text="choosing γ", shared=shared, **common)
-        asked = self.frozen([store.load(one.chunk.key) for one in first])
-        planned = self.second_stage(asked)
-        executor(compute, _once(planned), store, text="measuring", shared=shared, **common)
+        with self._readable() as weights:
+            common = {"shared": shared, "progress": progress, "workers": workers, "parts": weights, "gpus": self.gpus}
+            first = self.first_stage(held)
+            executor(compute, _once(first), store, text="choosing γ", **common)
+            frozen = held or self.frozen([store.load(one.chunk.key) for one in first])
+            if held is None and frozen is not None:
+                write_frozen(self.out, frozen)
+            planned = self.second_stage(frozen)
+            executor(compute, _once(planned), store, text="measuring", **common)
         found = assemble([(one, store.load(one.chunk.key)) for one in planned], list(self.selections))
-        found.attrs |= self._provenance(asked, bool(first))
+        found.attrs |= self._provenance(frozen)
         write_zarr(store.folder / "results.zarr", {None: found})
         return found
 
-    def first_stage(self) -> list[Planned]:
-        """What finds (nβ, γ) at the last checkpoint; nothing where they are given, or no metric is measured at them."""
-        wanted, last = self.asked.settings, self.checkpoints.steps[-1]
-        given = self.asked.calibration is not None or wanted.localization is not None
-        if given or not any(metric.at_localization for metric in self.metrics):
+    @contextmanager
+    def _readable(self) -> Iterator[Callable[[int], dict[str, Tensor]]]:
+        """A checkpoint's weights by step, from files: weights in memory would go to every worker with all others."""
+        if not self.checkpoints.in_memory or len(self.checkpoints) == 1:
+            yield self.checkpoints.weights
+            return
+        folder = self.out / f".weights.{os.getpid()}.tmp"  # a name that is tidied up after a process that was killed
+        folder.mkdir(exist_ok=True)
+        try:
+            for step in self.checkpoints.steps:
+                write_weights(folder / f"{step}.safetensors", self.checkpoints.weights(step))
+            yield Checkpoints.from_folder(folder).weights
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def first_stage(self, held: Frozen | None) -> list[Planned]:
+        """What finds γ at the last checkpoint; nothing where it is held or given, or no metric is measured at it."""
+        if held is not None or not self._freezes() or self.asked.settings.localization is not None:
             return []
-        return self.product.chunks((LOCALIZATION,), self.asked, (last,))
+        return self.product.chunks((LOCALIZATION,), self.asked, (self.checkpoints.steps[-1],))
 
-    def frozen(self, found: Sequence[xr.Dataset]) -> Asked:
-        """The settings with nβ and γ fixed: the smallest nβ over data sets, and the largest γ over all, at that nβ.
+    def frozen(self, found: Sequence[xr.Dataset]) -> Frozen | None:
+        """nβ and γ as given, or the smallest nβ over data sets, and the largest γ over what was found, at that nβ.
 
-        Where the rules choose them, γ is proportional to nβ.
+        Where the rules choose them, γ is proportional to nβ. None: a calibration says them, no metric is measured at
+        them, or γ is neither given nor found.
         """
-        if self.asked.calibration is not None:
-            return self.asked
-        wanted = self.asked.settings
-        n_beta = wanted.n_beta or min(default_n_beta(dataset.examples) for dataset in self.product.datasets)
-        gamma = wanted.localization
-        if gamma is None and found:
-            gamma = max(float((chunk["localization"] * n_beta / chunk["n_beta"]).max()) for chunk in found)
-        return replace(self.asked, settings=replace(wanted, n_beta=n_beta, localization=gamma))
+        gamma, n_beta = self.asked.settings.localization, self._n_beta()
+        if not self._freezes() or (gamma is None and not found):
+            return None
+        if gamma is not None:
+            return Frozen(n_beta, gamma, "the call")
+        largest = max(float((chunk["localization"] * n_beta / chunk["n_beta"]).max()) for chunk in found)
+        return Frozen(n_beta, largest, f"step {self.checkpoints.steps[-1]}")
 
-    def second_stage(self, asked: Asked) -> list[Planned]:
+    def second_stage(self, frozen: Frozen | None) -> list[Planned]:
         """All tasks, in chunks."""
+        asked = self.asked
+        if frozen is not None:
+            fixed = replace(asked.settings, n_beta=frozen.n_beta, localization=frozen.localization)
+            asked = replace(asked, settings=fixed)
         return self.product.chunks(self.metrics, asked, self.checkpoints.steps)
 
-    def cost(self) -> Cost:
-        """What it takes, and what of it is there; nothing is written."""
-        store = Store(self.out, self.identity) if (self.out / "study.json").exists() else None
+    def _freezes(self) -> bool:
+        return self.asked.calibration is None and self._estimates()
 
+    def _n_beta(self) -> float:
+        return self.asked.settings.n_beta or min(default_n_beta(dataset.examples) for dataset in self.product.datasets)
+
+    def cost(self) -> Cost:
+        """What it takes, and what of it is there; nothing is written, and no weights are read for a new folder."""
+        if not (self.out / "study.json").exists():
+            by_step = replace(self.product, digest_of=lambda step: f"step {step}")
+            return replace(self, product=by_step)._cost(None)
+        return self._cost(Store(self.out, self.identity))
+
+    def _cost(self, store: Store | None) -> Cost:
         def there(planned: Sequence[Planned]) -> list[bool]:
             return [store is not None and store.has(one.chunk.key) for one in planned]
 
-        first = self.first_stage()
+        held = read_frozen(self.out, self.asked.settings) if store else None
+        first = self.first_stage(held)
         known = all(there(first))
-        asked = self.frozen([store.load(one.chunk.key) for one in first] if store and known else [])
-        second = self.second_stage(asked)
+        frozen = held or self.frozen([store.load(one.chunk.key) for one in first] if store and known else [])
+        second = self.second_stage(frozen)
         every, done = [*first, *second], [*there(first), *there(second)]
         tasks, chunks_done, evaluations, seconds = total(every, done)
         left = {one.group.step for one, finished in zip(every, done, strict=True) if not finished}
@@ -120,31 +168,40 @@ class Study:
             components=len(self.selections),
             datasets=len(self.data),
             bytes_read=weights * len(left),
-            bytes_written=RESULT_BYTES * (len(every) - chunks_done),
+            until_target=self._estimates() and self.asked.settings.draws is None,
+            bytes_written=RESULT_BYTES * (len(every) - chunks_done) + self._bytes_from_memory(weights),
             bytes_a_worker=WORKER_BYTES + COPIES_OF_WEIGHTS * weights + self.data_bytes + self._bytes_of_chains(),
-            found_first="" if known else "γ is" if self.asked.settings.n_beta else "nβ and γ are",
+            n_beta=frozen.n_beta if frozen else self._n_beta() if self._freezes() else None,
+            finds_gamma=not known,
         )
+
+    def _estimates(self) -> bool:
+        return any(metric.at_localization for metric in self.metrics)
+
+    def _bytes_from_memory(self, weights: int) -> int:
+        """Of weights that are put into files so that each worker reads one checkpoint at a time."""
+        return weights * len(self.checkpoints) if self.checkpoints.in_memory and len(self.checkpoints) > 1 else 0
 
     def _bytes_of_chains(self) -> int:
-        wanted, frozen = self.asked.settings, self.asked.calibration
+        """float32: of each chain its weights and a batch's logits, (batch, positions, vocabulary)."""
+        weights, words = self.product.parameters, vocabulary(self.model) or 0
+        chains = self.asked.chains(weights) if self._estimates() else 1
         dim = max(component.dim for component in self.product.components)
-        weights = self.product.parameters
-        by_rule = default_chains(weights, wanted.max_draws or default_max_draws(weights))
-        chains = wanted.chains or (frozen.chains if frozen else by_rule)
-        return 4 * COPIES_OF_CHAINS * chains * dim
-
-    def _provenance(self, asked: Asked, found: bool) -> dict[str, Any]:
-        wanted = asked.settings
-        source = (
-            "the calibration" if asked.calibration else f"step {self.checkpoints.steps[-1]}" if found else "the call"
+        tokens = max(
+            self.asked.batch_size(weights, one.examples, one.positions) * one.positions for one in self.product.datasets
         )
+        return 4 * chains * (COPIES_OF_CHAINS * dim + COPIES_OF_LOGITS * tokens * words)
+
+    def _provenance(self, frozen: Frozen | None) -> dict[str, Any]:
+        wanted, calibration = self.asked.settings, self.asked.calibration
+        source = "the calibration" if calibration else frozen.source if frozen else "the call"
         return {
             "study": "measure",
             "study_key": content_key(self.identity),
             "ontogeny_version": __version__,
             "seed": wanted.seed,
             "localization_from": source,
-            "calibration": json.dumps(None if asked.calibration is None else asked.calibration.to_dict()),
+            "calibration": json.dumps(None if calibration is None else calibration.to_dict()),
             "data_digests": json.dumps({dataset.name: dataset.digest for dataset in self.product.datasets}),
         }
 

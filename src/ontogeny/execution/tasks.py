@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ class Planned:
 
     chunk: Chunk
     evaluations: int
-    """Gradients of one minibatch, at most."""
+    """Gradients of one minibatch, about; where no draws were given, the bound on them."""
     seconds: float
     """At ``FLOPS``, nothing shared."""
 
@@ -81,9 +81,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Product:
-    """What tasks are made of: checkpoints (step -> digest), components and data sets, and what all have in common."""
+    """What tasks are made of: checkpoints, components and data sets, and what all have in common."""
 
-    weights: Mapping[int, str]
+    digest_of: Callable[[int], str]
+    """A checkpoint's weights by content; they are read for it where no manifest says it."""
     components: tuple[Component, ...]
     datasets: tuple[DataSet, ...]
     common: Any
@@ -127,8 +128,8 @@ class Product:
         )
 
     def _cost(self, metric: Metric, asked: Asked, dataset: DataSet) -> tuple[int, float]:
-        """Gradients and seconds of one task, at most."""
-        evaluations = metric.evaluations(asked, self.parameters, dataset.examples)
+        """Gradients and seconds of one task, about."""
+        evaluations = metric.evaluations(asked, self.parameters, dataset)
         tokens = asked.batch_size(self.parameters, dataset.examples, dataset.positions) * dataset.positions
         seconds = max(OPERATIONS_A_WEIGHT * self.parameters * tokens / FLOPS, LEAST_SECONDS)
         return evaluations, evaluations * seconds
@@ -141,7 +142,7 @@ class Product:
             metric.name,
             metric.settings(asked),
             self.common,
-            self.weights[step],
+            self.digest_of(step),
             [dataset.name, dataset.digest],
             None if component is None else [component.name, component.digest],
         )

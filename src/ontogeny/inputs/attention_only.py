@@ -155,11 +155,19 @@ class Attention(nn.Module):
         q = torch.einsum("bpd,hde->bphe", placed, self.W_Q) + self.b_Q  # (b, p, h, e)
         k = torch.einsum("bpd,hde->bphe", placed, self.W_K) + self.b_K  # (b, p, h, e)
         v = torch.einsum("bpd,hde->bphe", x, self.W_V) + self.b_V  # (b, p, h, e)
+        if self.hook_pattern._forward_hooks or self.hook_pattern._forward_pre_hooks:
+            z = self._with_pattern(q, k, v)
+        else:  # the same, without a pattern that anybody could read
+            heads_first = (part.transpose(1, 2) for part in (q, k, v))  # (b, h, p, e)
+            z = functional.scaled_dot_product_attention(*heads_first, is_causal=True).transpose(1, 2)
+        return torch.einsum("bphe,hed->bpd", self.hook_z(z), self.W_O) + self.b_O  # (b, p, d)
+
+    def _with_pattern(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries, keys and values (b, p, h, e) -> each head's mixed values, (b, p, h, e)."""
         scores = torch.einsum("bqhe,bkhe->bhqk", q, k) / math.sqrt(q.shape[-1])  # (b, h, query, key)
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
         pattern = self.hook_pattern(scores.masked_fill(later, -math.inf).softmax(-1))  # rows sum to 1
-        z = self.hook_z(torch.einsum("bhqk,bkhe->bqhe", pattern, v))  # (b, p, h, e)
-        return torch.einsum("bphe,hed->bpd", z, self.W_O) + self.b_O  # (b, p, d)
+        return torch.einsum("bhqk,bkhe->bqhe", pattern, v)
 
 
 class Block(nn.Module):

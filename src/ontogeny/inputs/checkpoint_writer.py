@@ -20,6 +20,7 @@ class CheckpointWriter:
 
     A file is written under a temporary name, renamed, and then named in manifest.json, itself replaced as a whole. So
     a process can be killed at any moment: a file without an entry is written again, and an entry always has its file.
+    Two writers at once in one folder would lose each other's entries: see ``only_writer``.
 
     Args:
         folder: made if it does not exist.
@@ -31,9 +32,7 @@ class CheckpointWriter:
     """
 
     def __init__(self, folder: str | Path, config: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> None:
-        self.folder = Path(folder).absolute()
-        if self.folder.exists() and not self.folder.is_dir():
-            raise OntogenyError(f"folder must be a folder; {self.folder} is a file. Name another one.")
+        self.folder = training_folder(folder)
         self._manifest = {
             "format": FORMAT,
             "version": __version__,
@@ -50,12 +49,7 @@ class CheckpointWriter:
                     "folder, or remove that one."
                 )
             self._manifest = held
-        elif self.folder.exists() and any(not item.name.startswith(".") for item in self.folder.iterdir()):
-            raise OntogenyError(
-                f"folder: {self.folder} holds files that no training wrote; name an empty or a new one."
-            )
         else:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._commit()
 
     @property
@@ -92,6 +86,21 @@ class CheckpointWriter:
 
     def _commit(self) -> None:
         write_json(self.folder / MANIFEST, self._manifest)
+
+
+def training_folder(path: str | Path) -> Path:
+    """The absolute path of a folder that checkpoints can go to, made if it does not exist.
+
+    Raises:
+        OntogenyError: if it is a file, or holds files that no training wrote.
+    """
+    folder = Path(path).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise OntogenyError(f"folder must be a folder; {folder} is a file. Name another one.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(not item.name.startswith(".") for item in folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise OntogenyError(f"folder: {folder} holds files that no training wrote; name an empty or a new one.")
+    return folder
 
 
 def _plain(value: Any) -> Any:

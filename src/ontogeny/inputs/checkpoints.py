@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, first_line
 from ontogeny.inputs.load_weights import load_into as load_into
 from ontogeny.inputs.weight_files import is_weights, read_json, read_weights, weights_digest, without_repeats
 
@@ -49,9 +49,8 @@ class OnHub:
         try:
             folder = Path(snapshot_download(self.repository, revision=self.revision, allow_patterns=wanted))
         except Exception as error:
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise OntogenyError(
-                f"revision {self.revision!r} of {self.repository!r} could not be downloaded: {said}"
+                f"revision {self.revision!r} of {self.repository!r} could not be downloaded: {first_line(error)}."
             ) from error
         if not is_weights(folder):
             raise OntogenyError(
@@ -154,6 +153,11 @@ class Checkpoints:
     def steps(self) -> tuple[int, ...]:
         """Every step, increasing."""
         return tuple(self._entries)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether weights of some are held by this object, and pickled with it."""
+        return any(isinstance(entry.source, InMemory) for entry in self._entries.values())
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, first_line
 from ontogeny.inputs.adapters.layout import NAME
-from ontogeny.inputs.architecture import architecture, refuse_bridge, why_unknown
+from ontogeny.inputs.architecture import Architecture, architecture, refuse_bridge, why_unknown
 from ontogeny.inputs.masks import Masks, packed, parameter_aliases, shared, tidy, union
 from ontogeny.inputs.random_weights import RANDOM, random_weights
 
@@ -28,7 +28,8 @@ def resolve(model: nn.Module, selection: Any) -> Masks:
 
     Returns:
         Masks by parameter in the order of the model, None for a whole tensor, no mask full or empty. A tied weight is
-        there once, under the first of its names. Masks are on the CPU.
+        there once, under the first of its names. Masks are on the CPU. Parts of a union may overlap, but not under
+        two names of one tied weight; a glob that matches several of its names is one naming.
 
     Raises:
         OntogenyError: if nothing is selected, a name or a shape is wrong, a tied weight is named twice, or the model is
@@ -40,7 +41,7 @@ def resolve(model: nn.Module, selection: Any) -> Masks:
         raise OntogenyError("model has no parameters, so there are no weights to sample around.")
     if selection is None:
         return dict.fromkeys(aliases.values())
-    return tidy(_resolve(model, aliases, selection), aliases.values())
+    return tidy(_resolve(model, aliases, selection).masks, aliases.values())
 
 
 def overlaps(model: nn.Module, selections: Mapping[str, Any]) -> dict[tuple[str, str], int]:
@@ -57,7 +58,15 @@ def overlaps(model: nn.Module, selections: Mapping[str, Any]) -> dict[tuple[str,
     return {pair: count for pair, count in counts.items() if count}
 
 
-def _resolve(model: nn.Module, aliases: dict[str, str], selection: Any) -> Masks:
+class _Found(NamedTuple):
+    """What one part of a selection comes to."""
+
+    masks: Masks
+    names: set[str]
+    """Of the parameters, as the part has them: not the stand-ins of tied ones."""
+
+
+def _resolve(model: nn.Module, aliases: dict[str, str], selection: Any) -> _Found:
     if isinstance(selection, str):
         return _named_or_glob(model, aliases, selection)
     if isinstance(selection, Mapping):
@@ -70,43 +79,62 @@ def _resolve(model: nn.Module, aliases: dict[str, str], selection: Any) -> Masks
     )
 
 
-def _union(model: nn.Module, aliases: dict[str, str], parts: Iterable[Any]) -> Masks:
-    found: list[Masks] = []
-    named: dict[str, str] = {}
-    for part in parts:
-        target = aliases.get(part) if isinstance(part, str) else None
-        if target in named:
-            raise _named_twice([named[target], part])
-        if target is not None:
-            named[target] = part
-        found.append(_resolve(model, aliases, part))
-    return union(found)
+def _union(model: nn.Module, aliases: dict[str, str], parts: Iterable[Any]) -> _Found:
+    parts = list(parts)
+    texts = [part for part in parts if isinstance(part, str)]
+    twice = next((text for text in texts if text in aliases and texts.count(text) > 1), None)
+    if twice is not None:
+        raise OntogenyError(f"components names {twice!r} twice; name each parameter once. {_offer(model, aliases)}")
+    found = [(part, _resolve(model, aliases, part)) for part in parts]
+    several = {alias for name, alias in aliases.items() if name != alias}
+    for (one, first), (other, second) in combinations(found, 2):
+        for tied in first.masks.keys() & second.masks.keys() & several:
+            ours, theirs = (sorted(name for name in side.names if aliases[name] == tied) for side in (first, second))
+            if not set(ours) & set(theirs):
+                raise _named_twice(model, aliases, [_said(ours[0], one), _said(theirs[0], other)])
+    return _Found(union(each.masks for _, each in found), set().union(*(each.names for _, each in found)))
 
 
-def _named_twice(names: list[str]) -> OntogenyError:
+def _said(name: str, part: Any) -> str:
+    return repr(name) + (f" (in {part!r})" if isinstance(part, str) and part != name else "")
+
+
+def _named_twice(model: nn.Module, aliases: dict[str, str], names: list[str]) -> OntogenyError:
     return OntogenyError(
-        f"components names one tied weight twice, as {' and '.join(map(repr, names))}; "
-        "name it once: it is sampled once, under all its names."
+        f"components names one tied weight twice, as {' and '.join(names)}; "
+        f"name it once: it is sampled once, under all its names. {_offer(model, aliases)}"
     )
 
 
-def _named_or_glob(model: nn.Module, aliases: dict[str, str], text: str) -> Masks:
+def _named_or_glob(model: nn.Module, aliases: dict[str, str], text: str) -> _Found:
     drawn = RANDOM.fullmatch(text)
     if drawn is not None:
-        pool = resolve(model, drawn["among"])
-        return random_weights(model, text, pool, int(drawn["count"]), int(drawn["seed"] or 0))
+        among = drawn["among"]
+        pool = _resolve(model, aliases, "*" if among is None else among)
+        masks = tidy(pool.masks, aliases.values())
+        return _Found(random_weights(model, text, masks, int(drawn["count"]), int(drawn["seed"] or 0)), pool.names)
     is_name = NAME.fullmatch(text) is not None
     known = architecture(model) if is_name else None
     if known is not None:
-        return known.component(text)
-    matches: Masks = {aliases[name]: None for name in aliases if fnmatch.fnmatchcase(name, text)}
-    if matches:
-        return matches
+        masks = known.component(text)
+        return _Found(masks, _names(known, text, masks))
+    names = {name for name in aliases if fnmatch.fnmatchcase(name, text)}
+    if names:
+        return _Found(dict.fromkeys(aliases[name] for name in aliases if name in names), names)
     why = f": {why_unknown(model)}" if is_name else ""
     raise OntogenyError(f"components: {text!r} selects no weights{why}. {_offer(model, aliases)}")
 
 
-def _masks(model: nn.Module, aliases: dict[str, str], selection: Mapping[str, Any]) -> Masks:
+def _names(known: Architecture, component: str, masks: Masks) -> set[str]:
+    """The names that parameters have within a component: of a tied weight, "unembed" has another than "embed"."""
+    layer, colon, _ = component.partition(":")
+    names = {name for name, alias in known.aliases.items() if alias in masks}
+    if colon:
+        return {name for name in names if name.startswith(f"{known.blocks[int(layer)]}.")}
+    return names & set({"embed": known.embed, "unembed": known.unembed}.get(component, names))
+
+
+def _masks(model: nn.Module, aliases: dict[str, str], selection: Mapping[str, Any]) -> _Found:
     out: Masks = {}
     for name, mask in selection.items():
         if name not in aliases:
@@ -114,22 +142,30 @@ def _masks(model: nn.Module, aliases: dict[str, str], selection: Mapping[str, An
         target = aliases[name]
         if target in out:
             others = [other for other, stand_in in aliases.items() if stand_in == target and other in selection]
-            raise _named_twice(others)
-        if mask is None or mask is True:
-            out[target] = None
-            continue
-        shape = tuple(model.get_parameter(target).shape)
-        mask = torch.as_tensor(mask)
-        if tuple(mask.shape) != shape:
-            raise OntogenyError(
-                f"components[{name!r}]: the mask must have the parameter's shape {shape}; got {tuple(mask.shape)}."
-            )
-        if not bool(((mask == 0) | (mask == 1)).all()):
-            raise OntogenyError(f"components[{name!r}]: the mask must hold only 0 and 1, or False and True.")
-        out[target] = mask.bool().cpu()
+            raise _named_twice(model, aliases, [repr(other) for other in others])
+        out[target] = None if mask is None or mask is True else _mask(model, aliases, name, mask)
     if not any(mask is None or bool(mask.any()) for mask in out.values()):
         raise OntogenyError(f"components selects no weights: every mask is empty. {_offer(model, aliases)}")
-    return out
+    return _Found(out, set(selection))
+
+
+def _mask(model: nn.Module, aliases: dict[str, str], name: str, value: Any) -> Tensor:
+    shape = tuple(model.get_parameter(name).shape)
+    try:
+        mask = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OntogenyError(
+            f"components[{name!r}]: the mask must be an array of 0 and 1 of the parameter's shape {shape}; got "
+            f"{type(value).__name__} ({first_line(error)})."
+        ) from None
+    if tuple(mask.shape) != shape:
+        raise OntogenyError(
+            f"components[{name!r}]: the mask must have the parameter's shape {shape}; got {tuple(mask.shape)}. "
+            f"{_offer(model, aliases)}"
+        )
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise OntogenyError(f"components[{name!r}]: the mask must hold only 0 and 1, or False and True.")
+    return mask.bool().cpu()
 
 
 def _offer(model: nn.Module, aliases: dict[str, str]) -> str:
@@ -147,13 +183,18 @@ def by_name(model: nn.Module, components: Any) -> dict[str, Any] | None:
     {name: selection}.
 
     Raises:
-        OntogenyError: for another type, a name given twice, or masks and selections in one dict.
+        OntogenyError: for another type, a name given twice, a dict in a list, or masks and selections in one dict.
     """
     if components is None or isinstance(components, str):
         return None
     if isinstance(components, Mapping):
         return _named(parameter_aliases(model), components)
     if isinstance(components, list | tuple | set):
+        if any(isinstance(part, Mapping) for part in components):
+            raise OntogenyError(
+                "components: a list holds names, globs and lists of these, and a dict among them has no name to stand "
+                "in the result; use {name: selection}, as {'mine': {parameter: mask}, '1:3': '1:3'}."
+            )
         names = [str(part) for part in components]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

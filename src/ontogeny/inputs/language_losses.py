@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -56,7 +58,7 @@ class DivergenceFrom:
 
     Equation (11) of Wang et al. (2024), appendix F.3, with a plus sign (the minus printed there is a slip: at w = M
     the loss has its minimum, 0). The data are contexts; what follows in them is not read, M says what is to be
-    predicted. M is a model of the same tokens, in evaluation mode, and is never changed.
+    predicted. M is a model of the same tokens; a copy of it as it is now, in evaluation mode, is what is kept.
 
     Raises:
         OntogenyError: if M is no module, or speaks of another vocabulary than the model.
@@ -67,17 +69,14 @@ class DivergenceFrom:
             raise OntogenyError(
                 f"reference must be a torch.nn.Module that maps tokens to logits; got {type(reference).__name__}."
             )
-        self.reference = reference
+        # a copy, so that M stays where it is when it is the model that is sampled
+        self.reference = copy.deepcopy(reference).eval().requires_grad_(False)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """One divergence per position, shape (batch, positions - 1)."""
         tokens = tokens_of(batch)
-        training = self.reference.training
-        try:
-            with torch.no_grad():
-                wanted = logits_of(self.reference.eval(), tokens)[:, :-1].log_softmax(-1)
-        finally:
-            self.reference.train(training)
+        with torch.no_grad():
+            wanted = logits_of(self.reference, tokens)[:, :-1].log_softmax(-1)
         found = logits_of(model, tokens)[:, :-1].log_softmax(-1)
         if found.shape[-1] != wanted.shape[-1]:
             raise OntogenyError(
@@ -85,14 +84,18 @@ class DivergenceFrom:
             )
         return (wanted.exp() * (wanted - found)).sum(-1)
 
-    def identity(self) -> dict[str, str]:
-        """What a number computed with this loss depends on: the reference's weights and build."""
+    def identity(self) -> dict[str, Any]:
+        """What a number computed with this loss depends on: the reference's weights, buffers, build and settings."""
         from ontogeny.inputs.weight_files import weights_digest, without_repeats
 
+        tensors = {**dict(self.reference.named_buffers()), **self.reference.state_dict()}
+        config: Any = getattr(self.reference, "config", None)
+        settings = config.to_dict() if hasattr(config, "to_dict") else repr(config)
         return {
             "loss": "divergence from a reference",
-            "reference": weights_digest(without_repeats(self.reference.state_dict())),
+            "reference": weights_digest(without_repeats(tensors)),
             "build": repr(self.reference),
+            "settings": json.loads(json.dumps(settings, default=repr)),
         }
 
 
@@ -146,16 +149,33 @@ class Split(NamedTuple):
 
 
 def split(model: nn.Module) -> Split | None:
-    """The model before its unembedding, where it is known to be linear; None: unknown."""
-    if isinstance(model, AttentionOnly):
-        return Split(model.residual, model.unembed.W_U, model.unembed.b_U)
-    kind = getattr(getattr(model, "config", None), "model_type", None)
-    if kind in PLAIN_HEADS and hasattr(model, "base_model") and hasattr(model, "get_output_embeddings"):
+    """The model before its unembedding, where its class is known to end in one linear map; None: unknown.
+
+    A subclass may do anything, and so may a hook on the model or its head: they are called as they are.
+    """
+    kind: type[nn.Module] = type(model)
+    if kind is AttentionOnly and _as_written(model, model.unembed):  # type: ignore[arg-type]
+        return Split(model.residual, model.unembed.W_U, model.unembed.b_U)  # type: ignore[union-attr, arg-type]
+    if kind.__name__ in PLAIN_HEADS and kind.__module__.startswith("transformers."):
         known: Any = model
         head, body = known.get_output_embeddings(), known.base_model
-        return Split(lambda tokens: body(tokens).last_hidden_state, head.weight.T, head.bias)
+        if type(head) is nn.Linear and _as_written(model, head):
+            return Split(lambda tokens: body(tokens).last_hidden_state, head.weight.T, head.bias)
     return None
 
 
-PLAIN_HEADS = ("gpt2", "gpt_neox", "llama", "mistral", "qwen2")
-"""Hugging Face model types whose logits are one linear map of the last hidden state."""
+def _as_written(*modules: nn.Module) -> bool:
+    """Whether the modules do what their classes say: no hook on them, no forward of their own."""
+    return not any(
+        module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__ for module in modules
+    )
+
+
+PLAIN_HEADS = (
+    "GPT2LMHeadModel",
+    "GPTNeoXForCausalLM",
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "Qwen2ForCausalLM",
+)
+"""Models of transformers whose logits are one linear map of the last hidden state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.differentiation import differentiated_at_most_once
+from ontogeny.core.errors import OntogenyError, class_and_first_line
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.components import Masks
 from ontogeny.inputs.datasets import Examples
+from ontogeny.inputs.fused_attention import FusedAttention
+from ontogeny.inputs.one_head import OneHead, one_head
 from ontogeny.inputs.precision import at_least_float32, forward_dtype, forward_in, frozen_in_forward_dtype
-from ontogeny.inputs.shared_forward import CutModel, Entering
+from ontogeny.inputs.shared_forward import CutModel, Entering, shallow_copy
 from ontogeny.inputs.slices import slice_of
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
@@ -59,7 +62,8 @@ class ModuleLoss:
     ) -> None:
         self._dtype, self._device, self._forward = dtype, device, forward_dtype(precision)
         self.chains_at_once: int | None = None  # all of them
-        self._pair, self._cut = _Pair(model if cut is None else cut.model, loss_fn), cut
+        self._cut, self._head = cut, None
+        called = model if cut is None else cut.model
         narrow = frozen_in_forward_dtype(model) - set(selected) if self._forward is not None else set()
         copies = {
             f"model.{name}": value.detach().to(
@@ -78,6 +82,12 @@ class ModuleLoss:
         self._slices = {name: slice_of(mask, device) for name, mask in some.items()}
         self.center: Params = {name: part.take(copies[f"model.{name}"]).clone() for name, part in self._slices.items()}
         self._frozen = copies
+        alone = one_head(model, self._slices) if self._forward is None else None
+        if alone is not None:
+            called = called if cut is not None else shallow_copy(model, {})
+            self._head = OneHead(called, *alone)
+            self._frozen |= self._head.at_center(copies, "model.")
+        self._pair = _Pair(called, loss_fn)
 
     @property
     def rounding(self) -> float:
@@ -91,14 +101,22 @@ class ModuleLoss:
 
     def raw(self, params: Params, batch: Batch) -> Tensor:
         """What the loss function returns, unreduced and unchecked."""
-        weights = dict(self._frozen)
-        for name, value in params.items():
-            weights[f"model.{name}"] = self._slices[name].put(self._frozen[f"model.{name}"], value)
-        with forward_in(self._forward, self._device):
+        if self._head is not None:
+            weights = self._frozen | self._head.names(params, "model.")
+        else:
+            weights = dict(self._frozen)
+            for name, value in params.items():
+                weights[f"model.{name}"] = self._slices[name].put(self._frozen[f"model.{name}"], value)
+        with ExitStack() as inside:
+            inside.enter_context(forward_in(self._forward, self._device))
+            if self._forward is None and differentiated_at_most_once():
+                inside.enter_context(FusedAttention())
+            if self._head is not None:
+                inside.enter_context(self._head.active())
             if isinstance(batch, Entering):
                 assert self._cut is not None
-                with self._cut.entered(batch.hidden):
-                    return functional_call(self._pair, weights, (batch.batch,))
+                inside.enter_context(self._cut.entered(batch.hidden))
+                batch = batch.batch
             return functional_call(self._pair, weights, (batch,))
 
     def __call__(self, params: Params, batch: Batch) -> Tensor:
@@ -229,11 +247,10 @@ def _first_losses(loss: ModuleLoss, params: Params, batch: Batch) -> Tensor:
     except OntogenyError:
         raise
     except Exception as error:
-        said = str(error).strip().splitlines()
         raise OntogenyError(
-            f"loss_fn(model, batch) fails on the first batch, {_shape(batch)}: {type(error).__name__}"
-            f"{f': {said[0]}' if said else ''}; batch has the form of data (a plain dict of data means several data "
-            "sets, so tensors by name go in as {'train': {...}})."
+            f"loss_fn(model, batch) fails on the first batch, {_shape(batch)}: {class_and_first_line(error)}; batch "
+            "has the form of data (a plain dict of data means several data sets, so tensors by name go in as "
+            "{'train': {...}})."
         ) from error
 
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 GROUP = 4
 """Examples computed together, always the same ones, so that no number depends on who asked first."""
+CLOSE = 32.0
+"""Roundings by which a cut and a whole forward pass may differ, or an example alone and with others."""
+SPREAD = 8
+"""Examples, spread over the data set, that are looked at alone: a loss may cut a batch to its longest text."""
 MOST_BYTES = 2**30
 """What is kept for one data set; of a larger one, what enters the block is computed for every minibatch."""
 
@@ -46,7 +50,7 @@ class CutModel:
     """The model's copy, cut before block ``lowest``; ``model`` is called as the original, the cut is out of sight."""
 
     def __init__(self, model: nn.Module, blocks: Sequence[str], lowest: int) -> None:
-        self.model = _shallow_copy(model, {})
+        self.model = shallow_copy(model, {})
         self._hidden: Tensor | None = None
         self._catching = False
         self._parts: int | None = None
@@ -101,14 +105,14 @@ class CutModel:
             self._hidden = None
 
 
-def _shallow_copy(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
+def shallow_copy(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
     """The tree of modules with dicts of its own and the same parameters; a module used twice is copied once."""
     if id(module) not in done:
         twin = done[id(module)] = copy.copy(module)
         twin.__dict__ = {**module.__dict__}
         twin._parameters, twin._buffers = {**module._parameters}, {**module._buffers}
         twin._modules = {
-            name: None if child is None else _shallow_copy(child, done) for name, child in module._modules.items()
+            name: None if child is None else shallow_copy(child, done) for name, child in module._modules.items()
         }
     return done[id(module)]
 
@@ -133,7 +137,11 @@ class Activations:
             return self._entering(self._examples.take(index))
         for group in groups[~self._done[groups]].tolist():
             rows = self._rows(group)
-            self._kept[rows] = self._entering(self._examples.take(torch.arange(rows.start, rows.stop)))
+            found = self._entering(self._examples.take(torch.arange(rows.start, rows.stop)))
+            if found.shape[1:] != self._kept.shape[1:]:  # texts of other lengths
+                self._kept, self._fits = None, False
+                return self._entering(self._examples.take(index))
+            self._kept[rows] = found
             self._done[group] = True
         return self._kept[wanted.to(self._kept.device)]
 
@@ -215,10 +223,20 @@ class SharedForwards:
         activations = Activations(examples, lambda batch: cut.entering(lambda: loss.raw(loss.center, batch)))
         some = torch.arange(min(examples.count, GROUP))
         try:
+            away = {name: value + 0.01 * value.square().mean().sqrt() for name, value in loss.center.items()}
             with torch.no_grad():
-                whole = make(None).raw(loss.center, examples.take(some))
-                again = loss.raw(loss.center, Entering(activations.of(some), examples.take(some)))
-                agree = torch.allclose(again, whole, rtol=1e-4, atol=1e-5)
+                whole = make(None).raw(away, examples.take(some))
+                again = loss.raw(away, Entering(activations.of(some), examples.take(some)))
+            agree = _alike(again, whole, loss.rounding)
+            for row in torch.linspace(0, examples.count - 1, SPREAD).long().unique():  # alone as in company
+                alone = cut.entering(lambda row=row: loss.raw(loss.center, examples.take(row[None])))  # type: ignore[misc]
+                agree = agree and _alike(alone, activations.of(row[None]), loss.rounding)
         except Exception:  # a stranger's model or loss may do anything; uncut it is tried again, and speaks for itself
             return None
         return (cut, activations.beside()) if agree else None
+
+
+def _alike(found: Tensor, expected: Tensor, rounding: float) -> bool:
+    close = CLOSE * rounding
+    same = found.shape == expected.shape
+    return same and torch.allclose(found, expected, rtol=close, atol=close * float(expected.abs().max()))

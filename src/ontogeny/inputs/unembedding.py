@@ -16,6 +16,8 @@ from ontogeny.inputs.precision import at_least_float32, in_full, is_lowered
 
 LOGITS_AT_ONCE = 2**19
 """Numbers a piece, about two megabytes."""
+LOGITS_AT_ONCE_ON_GPU = 2**27
+"""There a piece need not stay in a cache, and launching many small ones takes longer; not measured."""
 
 
 def next_token_losses(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -41,7 +43,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         losses, slope = hidden.new_empty(len(hidden)), torch.empty_like(hidden)
-        for rows in _pieces(len(hidden), weight.shape[1]):
+        for rows in _pieces(len(hidden), weight.shape[1], hidden.device):
             logits, target = torch.addmm(bias, hidden[rows], weight), targets[rows, None]
             wanted = logits.gather(1, target)
             top = logits.amax(1, keepdim=True)
@@ -92,6 +94,6 @@ class _CrossEntropy(torch.autograd.Function):
         return (losses, slope), (0, 0)
 
 
-def _pieces(rows: int, vocabulary: int) -> list[slice]:
-    size = max(LOGITS_AT_ONCE // vocabulary, 1)
+def _pieces(rows: int, vocabulary: int, device: torch.device) -> list[slice]:
+    size = max((LOGITS_AT_ONCE if device.type == "cpu" else LOGITS_AT_ONCE_ON_GPU) // vocabulary, 1)
     return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]

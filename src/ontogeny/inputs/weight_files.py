@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.inputs.writers import temporary_beside
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 STEMS = ("model", "pytorch_model")
@@ -127,7 +128,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], record: Mapping[str
     """Write safetensors under a temporary name, then rename; ``record`` (JSON-able) goes into the same file."""
     from safetensors.torch import save_file
 
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_beside(path)
     save_file(dict(weights), temporary, {} if record is None else {"record": json.dumps(record)})
     temporary.replace(path)
 
@@ -142,7 +143,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_beside(path)
     temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
     temporary.replace(path)
 

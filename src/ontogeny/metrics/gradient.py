@@ -12,7 +12,7 @@ from ontogeny.core.schema import describe
 from ontogeny.core.types import Params
 from ontogeny.inputs.components import Masks, resolve
 from ontogeny.inputs.losses import LossFunction, undisturbed
-from ontogeny.metrics.loss import pieces, pieces_of, whole_loss
+from ontogeny.metrics.loss import pieces, whole_loss
 
 
 def gradient_norms(
@@ -20,12 +20,13 @@ def gradient_norms(
     data: dict[str, Any],
     loss_fn: LossFunction,
     components: dict[str, Any],
-    batch_size: int | None,
+    batch_size: int,
     device: str | None,
 ) -> xr.Dataset:
     """‖∇L(w*)‖ over the selected weights, L the mean loss over all n examples, not an estimate from minibatches.
 
-    One pass over the data serves all components. A parameter that the loss does not depend on adds nothing.
+    One pass over the data, ``batch_size`` examples at once, serves all components. A parameter that the loss does not
+    depend on adds nothing.
 
     Returns:
         ``gradient_norm`` with dims ``component`` and ``dataset``, in loss/weight.
@@ -46,13 +47,13 @@ def _gradient(
     data: Any,
     loss_fn: LossFunction,
     parameters: list[str],
-    batch_size: int | None,
+    batch_size: int,
     device: str | None,
 ) -> Params:
     loss, examples = whole_loss(model, data, loss_fn, parameters, device)
     leaves = {name: value.requires_grad_() for name, value in loss.center.items()}
     total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in leaves.items()}
-    for batch in pieces(examples, pieces_of(examples, batch_size)):
+    for batch in pieces(examples, batch_size):
         share = loss(leaves, batch).sum() / examples.count
         found = torch.autograd.grad(share, list(leaves.values()), materialize_grads=True, allow_unused=True)
         for name, value in zip(leaves, found, strict=True):

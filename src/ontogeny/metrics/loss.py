@@ -12,16 +12,15 @@ from torch import nn
 from ontogeny.core.schema import describe
 from ontogeny.inputs.datasets import Examples, as_examples, check_batch_size
 from ontogeny.inputs.losses import LossFunction, ModuleLoss, undisturbed
-from ontogeny.sampling.calibration import DEFAULT_BATCH_LARGE
 
 
 def mean_loss(
-    model: nn.Module, data: dict[str, Any], loss_fn: LossFunction, batch_size: int | None, device: str | None
+    model: nn.Module, data: dict[str, Any], loss_fn: LossFunction, batch_size: int, device: str | None
 ) -> xr.Dataset:
     """L = (1/n) Σ ℓ_i for each data set and its standard error over examples, s/√n, s² = Σ (ℓ_i - L)²/(n - 1).
 
     ℓ_i is the loss of example i, positions averaged. The model runs in evaluation mode with weights in float32, in
-    float64 where it has weights in float64.
+    float64 where it has weights in float64, on ``batch_size`` examples at once.
 
     Returns:
         ``loss`` and ``loss_se`` with dim ``dataset``, in units of the loss; one example has no error (NaN).
@@ -30,8 +29,7 @@ def mean_loss(
     with undisturbed(model), torch.no_grad():
         for values in data.values():
             loss, examples = whole_loss(model, values, loss_fn, [], device)
-            size = pieces_of(examples, batch_size)
-            losses = torch.cat([loss({}, batch).double() for batch in pieces(examples, size)]).cpu()
+            losses = torch.cat([loss({}, batch).double() for batch in pieces(examples, batch_size)]).cpu()
             error = float(losses.std()) / len(losses) ** 0.5 if len(losses) > 1 else torch.nan
             found.append((float(losses.mean()), error))
     means, errors = zip(*found, strict=True)
@@ -52,15 +50,12 @@ def whole_loss(
     return ModuleLoss(model, loss_fn, dict.fromkeys(parameters), dtype, device), as_examples(data, device, dtype)
 
 
-def pieces_of(examples: Examples, batch_size: int | None) -> int:
-    """Examples at once."""
-    if batch_size is None:
-        return min(DEFAULT_BATCH_LARGE, examples.count)
-    check_batch_size(batch_size, examples.count)
-    return batch_size
-
-
 def pieces(examples: Examples, size: int) -> Iterator[Any]:
-    """All examples in order, so many at a time."""
+    """All examples in order, so many at a time.
+
+    Raises:
+        OntogenyError: if there are fewer.
+    """
+    check_batch_size(size, examples.count)
     for part in torch.arange(examples.count).split(size):
         yield examples.take(part)

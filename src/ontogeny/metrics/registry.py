@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -9,20 +10,33 @@ import xarray as xr
 from torch import nn
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.inputs.datasets import as_examples
 from ontogeny.inputs.losses import LossFunction
 from ontogeny.metrics.gradient import gradient_norms
 from ontogeny.metrics.loss import mean_loss
+from ontogeny.metrics.size import number_of_weights, token_positions
 from ontogeny.sampling.calibration import (
+    SMALL_MODEL,
     Calibration,
     default_batch,
     default_chains,
     default_max_draws,
 )
 from ontogeny.sampling.estimate import calibrate, estimate_llc
+from ontogeny.sampling.preparation import (
+    CONTROL_SHARE,
+    CURVATURE_EXAMPLES,
+    DIAGNOSTICS_COST,
+    DIAGNOSTICS_SHARE,
+    MOST_BATCHES,
+    planned_gradients,
+)
 from ontogeny.sampling.settings import Settings
 
 FINDING = 3000
 """About what finding γ and the step takes, in gradients of one minibatch; at most a tenth of what is allowed."""
+LOOKS = 2
+"""About how often a run looks at curvature and slope as closely as at w*."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +53,35 @@ class Asked:
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
         }
 
+    def chains(self, weights: int) -> int:
+        """Chains of an estimate, chosen by rule where not given."""
+        wanted, frozen = self.settings, self.calibration
+        most = wanted.max_draws or (frozen.max_draws if frozen else default_max_draws(weights))
+        return wanted.chains or (frozen.chains if frozen else default_chains(weights, most))
+
     def batch_size(self, weights: int, examples: int, positions: int = 1) -> int:
         """Examples a step, chosen by rule where not given."""
         frozen = None if self.calibration is None else self.calibration.batch_size
         return min(self.settings.batch_size or frozen or default_batch(weights, examples, positions), examples)
+
+    def batch_size_of(self, model: nn.Module, data: dict[str, Any]) -> int:
+        """The same for one data set, {name: data}."""
+        [examples] = [as_examples(values) for values in data.values()]
+        return self.batch_size(number_of_weights(model), examples.count, token_positions(examples.head(1)))
+
+
+class Size(Protocol):
+    """How large a data set is."""
+
+    @property
+    def examples(self) -> int:
+        """The number n of them."""
+        ...
+
+    @property
+    def positions(self) -> int:
+        """Tokens of an example; 1 where it is no text."""
+        ...
 
 
 class Metric(Protocol):
@@ -57,8 +96,8 @@ class Metric(Protocol):
         """What its numbers depend on of the study's settings, JSON-able."""
         ...
 
-    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
-        """Gradients of one minibatch that a task takes, at most; a model of so many ``weights``, n ``examples``."""
+    def evaluations(self, asked: Asked, weights: int, dataset: Size) -> int:
+        """Gradients of one minibatch that a task takes, about; a model of so many ``weights``."""
         ...
 
     def compute(
@@ -77,18 +116,28 @@ class LLC:
         """All of the study's settings."""
         return asked.to_dict()
 
-    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
-        """Chains × (draws + burn-in) and finding the step, where draws were given; else the bound on all that."""
+    def evaluations(self, asked: Asked, weights: int, dataset: Size) -> int:
+        """Chains × (draws + burn-in), or the bound on that where no draws were given, and what comes before.
+
+        Before are the step, the table of the control variate, n/batch, and the looks at the curvature.
+        """
         wanted, frozen = asked.settings, asked.calibration
         most = wanted.max_draws or (frozen.max_draws if frozen else default_max_draws(weights))
+        chains = asked.chains(weights)
+        size = asked.batch_size(weights, dataset.examples, dataset.positions)
+        planned = planned_gradients(wanted, weights, chains, most)
+        looks = LOOKS * DIAGNOSTICS_COST * min(CURVATURE_EXAMPLES / size, dataset.examples / size, MOST_BATCHES)
+        if weights >= SMALL_MODEL:
+            looks = min(looks, DIAGNOSTICS_SHARE * planned)
+        table = dataset.examples / size if size < dataset.examples else 0
+        before = math.ceil(looks + (table if table <= CONTROL_SHARE * planned else 0))
         if wanted.draws is None:
-            return most
-        chains = wanted.chains or (frozen.chains if frozen else default_chains(weights, most))
+            return most + before
         burn_in = frozen.burn_in if frozen else wanted.burn_in
         if burn_in is None:  # it lasts until the chains have settled, at most so long
             burn_in = min(most // (3 * chains), max(20 * wanted.draws, 2000))
         finding = 0 if frozen or wanted.step_size else min(FINDING, most // 10)
-        return chains * (wanted.draws + burn_in) + finding
+        return chains * (wanted.draws + burn_in) + finding + before
 
     def compute(
         self, model: nn.Module, data: dict[str, Any], loss_fn: LossFunction, components: dict[str, Any], asked: Asked
@@ -107,15 +156,15 @@ class MeanLoss:
         """The batch size, on which rounding depends."""
         return {"batch_size": asked.settings.batch_size}
 
-    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
+    def evaluations(self, asked: Asked, weights: int, dataset: Size) -> int:
         """A pass over the data, a third of what its gradient takes."""
-        return -(-examples // (3 * asked.batch_size(weights, examples)))
+        return -(-dataset.examples // (3 * asked.batch_size(weights, dataset.examples, dataset.positions)))
 
     def compute(
         self, model: nn.Module, data: dict[str, Any], loss_fn: LossFunction, components: dict[str, Any], asked: Asked
     ) -> xr.Dataset:
         """Variables ``loss`` and ``loss_se``."""
-        return mean_loss(model, data, loss_fn, asked.settings.batch_size, asked.settings.device)
+        return mean_loss(model, data, loss_fn, asked.batch_size_of(model, data), asked.settings.device)
 
 
 class GradientNorm:
@@ -127,15 +176,16 @@ class GradientNorm:
         """The batch size, on which rounding depends."""
         return {"batch_size": asked.settings.batch_size}
 
-    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
+    def evaluations(self, asked: Asked, weights: int, dataset: Size) -> int:
         """One pass over the data."""
-        return -(-examples // asked.batch_size(weights, examples))
+        return -(-dataset.examples // asked.batch_size(weights, dataset.examples, dataset.positions))
 
     def compute(
         self, model: nn.Module, data: dict[str, Any], loss_fn: LossFunction, components: dict[str, Any], asked: Asked
     ) -> xr.Dataset:
         """Variable ``gradient_norm``; one pass over the data serves all components."""
-        return gradient_norms(model, data, loss_fn, components, asked.settings.batch_size, asked.settings.device)
+        size = asked.batch_size_of(model, data)
+        return gradient_norms(model, data, loss_fn, components, size, asked.settings.device)
 
 
 class Localization:
@@ -148,9 +198,9 @@ class Localization:
         read = ("n_beta", "localization", "batch_size", "max_draws", "seed", "precision")
         return {name: getattr(asked.settings, name) for name in read}
 
-    def evaluations(self, asked: Asked, weights: int, examples: int) -> int:
+    def evaluations(self, asked: Asked, weights: int, dataset: Size) -> int:
         """A few pilot chains, and looks at the curvature between."""
-        return min(FINDING, (asked.settings.max_draws or default_max_draws(weights)) // 10)
+        return max(min(FINDING, (asked.settings.max_draws or default_max_draws(weights)) // 10), 1)
 
     def compute(
         self, model: nn.Module, data: dict[str, Any], loss_fn: LossFunction, components: dict[str, Any], asked: Asked

@@ -57,9 +57,9 @@ def dense_hessian(loss: Loss, params: Params, batch: Batch, chunk: int = 8) -> T
 def largest_eigenvalue(product: Callable[[Params], Params], start: Params, tolerance: float = 1e-3) -> float:
     """The algebraically largest eigenvalue, by Lanczos (ARPACK through scipy), relative error about ``tolerance``.
 
-    ``product`` maps v to H·v, both without a chain axis; ``start`` is where the Krylov space begins. Up
-    to 16 weights the matrix is built and solved. A Ritz value is a lower bound. Units: loss/weight². NaN where a
-    product is not finite.
+    ``product`` maps v to H·v, both without a chain axis; ``start`` is where the Krylov space begins. Up to 16 weights
+    the matrix is built and solved. A Ritz value is a lower bound. Units: loss/weight². NaN where a product is not
+    finite.
     """
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 

@@ -56,13 +56,18 @@ def sample(
     )  # fmt: skip
     with undisturbed(model if isinstance(model, nn.Module) else None):
         call = Refinement(model, data, loss_fn, components, settings, calibration)
-        runs = dict(call.runs())
-        for run in runs.values():
+        results, unequal = {}, {}
+        for key, run in call.runs():
             run.until_done(progress)
-        longest = max(run.draws for run in runs.values())
-        for run in runs.values():
+            if draws is None:  # it may have to go on, and so stays in memory
+                unequal[key] = run
+            else:
+                results[key] = run.result()
+        longest = max((run.draws for run in unequal.values()), default=0)
+        for key, run in unequal.items():
             run.extend(longest - run.draws)
-        return call.side_by_side({key: run.result() for key, run in runs.items()})
+            results[key] = run.result()
+        return call.side_by_side(results)
 
 
 def estimate_llc(
@@ -114,8 +119,8 @@ def estimate_llc(
         kernel: "baoab" by rule; or "sgld", "lm_sgld", "rmsprop_sgld", "sgnht", and with full batches "mala", "hmc".
         target_se: relative standard error to reach, 0.02 where ``draws`` is None.
         max_draws: gradient evaluations over all chains, burn-in counted, at least one draw (and what finding γ and the
-            step takes, several hundred); by rule 4 million below 10,000
-            weights of the model, 20,000 above. Never a wall-clock limit.
+            step takes, several hundred); by rule 4 million below 10,000 weights of the model, 20,000 above. Never a
+            wall-clock limit.
         seed: of all random streams; the global random state is neither read nor changed.
         device: where to sample; None: where the model is.
         progress: show a progress bar on a terminal.

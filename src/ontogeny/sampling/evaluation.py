@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,10 +78,13 @@ def _once(function: Callable[[Params, Batch], T]) -> Callable[[Params, Batch], T
 def chains_at_once(bytes_per_chain: float, free: float) -> int:
     """How many chains' activations fit into ``free`` bytes, a quarter of which is left to everything else.
 
+    A power of two, so that a little more or less memory in use changes no number.
+
     >>> chains_at_once(bytes_per_chain=2**30, free=20 * 2**30)
-    15
+    8
     """
-    return max(int((1 - LEFT_FREE) * free / max(bytes_per_chain, 1.0)), 1)
+    fit = max(int((1 - LEFT_FREE) * free / max(bytes_per_chain, 1.0)), 1)
+    return 2 ** int(math.log2(fit))
 
 
 def _vmapped(loss: Loss) -> Evaluation:

@@ -114,8 +114,25 @@ class Prepared:
         return self.curvature.spent + self.before
 
 
-def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | None]) -> Prepared:
-    """Complete the settings, find γ where it was left out, and put the chains on w*.
+@dataclass(frozen=True)
+class Basis:
+    """What is measured and with what means, before any chain of the run is made."""
+
+    kernel: Kernel
+    mode: Mode
+    curvature: Curvature
+    n_beta: float
+    localization: float
+    h_max: float
+    batch_size: int
+    count: int
+    max_draws: int
+    planned: int
+    """Gradient evaluations that preparation is held against."""
+
+
+def basis(problem: Problem, settings: Settings) -> Basis:
+    """Complete the settings, and find γ where it was left out.
 
     γ = nβ·h_max/100, rounded up to 1, 2 or 5 times a power of ten, needs h_max where the chains go: at a singular w*
     the curvature can vanish, and it grows away from it. So a few pilot chains are warmed up with the γ of the moment,
@@ -127,7 +144,6 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
     """
     loss, examples = problem.loss, problem.examples
     kernel, batch_size = checked(problem, settings)
-    full = batch_size >= examples.count
     stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
     mode = choose_mode(loss, stack, examples.head(min(batch_size, CURVATURE_EXAMPLES)))
     max_draws = settings.max_draws or default_max_draws(problem.weights)
@@ -149,12 +165,26 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         gamma = round_up(n_beta * h_max / CONDITION) if gamma is None else gamma
     if not math.isfinite(h_max):  # everything that would follow from it was given
         h_max = 0.0
+    return Basis(kernel, mode, curvature, n_beta, gamma, h_max, batch_size, count, max_draws, planned)
+
+
+def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | None]) -> Prepared:
+    """Complete the settings and put the chains on w*.
+
+    Raises:
+        OntogenyError: as :func:`basis`.
+    """
+    found = basis(problem, settings)
+    loss, examples, kernel, mode = problem.loss, problem.examples, found.kernel, found.mode
+    n_beta, gamma, h_max, batch_size = found.n_beta, found.localization, found.h_max, found.batch_size
+    full = batch_size >= examples.count
+    stack = {key: value.unsqueeze(0) for key, value in problem.center.items()}
     posterior = LocalPosterior(loss, stack, _one(n_beta), _one(gamma))
     how = evaluation(loss, mode)
     gradient, baseline, table, before = None, None, None, 0
     if full:
         baseline = how.losses(placed(stack, how.axis), examples.take(None))[0].detach()
-    elif examples.count / batch_size <= CONTROL_SHARE * planned:
+    elif examples.count / batch_size <= CONTROL_SHARE * found.planned:
         before = math.ceil(examples.count / batch_size)
         if mode != "stacked" and fits(problem.center, examples.count):
             table = center_table(loss, problem.center, examples, batch_size, mode)
@@ -164,7 +194,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         posterior,
         kernel,
         step_size=_one(step_size or kernel.stability / max(n_beta * h_max + gamma, TINY)),
-        chains=count,
+        chains=found.count,
         labels=[name],
         seed=settings.seed,
         mode=mode,
@@ -191,7 +221,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         chains=chains,
         posterior=posterior,
         kernel=kernel,
-        curvature=curvature,
+        curvature=found.curvature,
         name=name,
         mode=mode,
         n_beta=n_beta,
@@ -199,12 +229,12 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         step_size=step_size,
         h_max=h_max,
         batch_size=batch_size,
-        count=count,
-        max_draws=max_draws,
+        count=found.count,
+        max_draws=found.max_draws,
         examples=examples.count,
         before=before,
         rides_along=gradient is not None and table is None,
-        noise_pairs=int(min(max(LOOK_SHARE * planned / count, FEWEST_PAIRS), MOST_PAIRS)),
+        noise_pairs=int(min(max(LOOK_SHARE * found.planned / found.count, FEWEST_PAIRS), MOST_PAIRS)),
         whole_at=lambda step: (part(stream.at(step)),),
         halves_at=halves if kernel.compensates and not full and half else None,
         pair_at=None if full else pair,

@@ -15,8 +15,8 @@ from ontogeny.inputs.components import by_name, overlaps, resolve
 from ontogeny.inputs.losses import LossFunction, Potential
 from ontogeny.inputs.shared_forward import SharedForwards, lowest_sampled
 from ontogeny.sampling.calibration import Calibration
-from ontogeny.sampling.preparation import checked
-from ontogeny.sampling.problem import build
+from ontogeny.sampling.preparation import basis, checked
+from ontogeny.sampling.problem import Problem, build
 from ontogeny.sampling.run import Run
 from ontogeny.sampling.settings import Settings
 
@@ -66,21 +66,32 @@ class Refinement:
                 self.model, self.datasets[dataset], self.loss_fn, selection, settings, key, self.calibration, forwards
             )
 
+        def problem(key: Key) -> Problem:
+            component, dataset = key
+            return build(
+                self.model,
+                self.datasets[dataset],
+                self.loss_fn,
+                self.selections[component],
+                settings.n_beta,
+                settings.device,
+                forwards,
+                settings.precision,
+            )
+
         if len(keys) == 1:
             yield keys[0], prepare(keys[0])
             return
-        for component, dataset in keys:
-            data, selection = self.datasets[dataset], self.selections[component]
-            inputs = (self.model, data, self.loss_fn, selection, settings.n_beta, settings.device)
-            checked(build(*inputs, precision=settings.precision), settings)
         keys = self._neighbours_together()
+        for key in keys:
+            checked(problem(key), settings)
         spent = dict.fromkeys(keys, 0)
         if settings.n_beta is None or settings.localization is None:
             measured_at = []
             for key in keys:
-                run = prepare(key)
-                measured_at.append(run.measured_at)
-                spent[key] = run.spent_on_preparation
+                found = basis(problem(key), settings)
+                measured_at.append((found.n_beta, found.localization))
+                spent[key] = found.curvature.spent
             # side by side they are compared, and only what is measured at one (nβ, γ) can be
             n_beta = min(n_beta for n_beta, _ in measured_at)
             given = settings.localization is not None

@@ -107,7 +107,7 @@ class Run:
         fixed = settings.burn_in if given is None else given.burn_in
         self._warm_up = WarmUp(
             self._chains,
-            self._parts_at,
+            self._parts_at(),
             prepared.steepest,
             (prepared.n_beta * prepared.h_max + prepared.localization) * 4**self._restarts,
             prepared.dim,
@@ -158,15 +158,10 @@ class Run:
         prepared = self._prepared
         return int(self._chains.next_step * prepared.cost_of_a_step) + prepared.spent
 
-    def _parts_at(self, step: int) -> tuple[Any, ...]:
-        if self._compensate and self._prepared.halves_at is not None:
-            return self._prepared.halves_at(step)
-        return self._prepared.whole_at(step)
-
-    @property
-    def spent_on_preparation(self) -> int:
-        """Gradient evaluations before the first step."""
-        return self._prepared.spent
+    def _parts_at(self) -> Callable[[int], tuple[Any, ...]]:
+        """The minibatch of each step. No method of this run, or the warm-up it holds would hold it in turn."""
+        prepared = self._prepared
+        return prepared.halves_at if self._compensate and prepared.halves_at is not None else prepared.whole_at
 
     def add_cost(self, gradient_evaluations: int) -> None:
         """Count what was spent elsewhere on finding this run's numbers."""
@@ -176,10 +171,10 @@ class Run:
         """Take so many more draws a chain, in pieces so that a bar moves."""
         if self._warm_up is None:
             self.warm_up(tick)
-        piece, left = max(draws // 100, 1), draws
+        piece, left, parts_at = max(draws // 100, 1), draws, self._parts_at()
         while left:
             now = min(piece, left)
-            self._records.append(advance(self._chains, self._parts_at, now))
+            self._records.append(advance(self._chains, parts_at, now))
             left -= now
             tick(self._chains.next_step)
 

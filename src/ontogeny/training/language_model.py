@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar, report_progress
 from ontogeny.core.rng import stream_key
-from ontogeny.inputs.checkpoint_writer import CheckpointWriter
+from ontogeny.inputs.checkpoint_writer import CheckpointWriter, training_folder
 from ontogeny.inputs.checkpoints import MANIFEST, Checkpoints, read_manifest
 from ontogeny.inputs.load_weights import load_into
 from ontogeny.inputs.weight_files import read_record, read_weights, weights_digest, without_repeats, write_weights
+from ontogeny.inputs.writers import only_writer
 from ontogeny.training.schedule import checkpoint_steps, learning_rate_at
 from ontogeny.training.token_batches import TokenBatches
 
@@ -66,22 +68,32 @@ class LanguageTraining:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
-        if not 0 < self.learning_rate < math.inf:
+        if not (_is_number(self.learning_rate) and 0 < self.learning_rate < math.inf):
             raise OntogenyError(f"learning_rate must be a finite number above 0; got {self.learning_rate!r}.")
-        if not 0 <= self.weight_decay < math.inf:
+        if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
             raise OntogenyError(f"weight_decay must be a finite number of at least 0; got {self.weight_decay!r}.")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
+        if not pair or not all(_is_number(beta) and 0 <= beta < 1 for beta in self.betas):
             raise OntogenyError(f"betas must be two numbers of at least 0 and below 1; got {self.betas!r}.")
-        if self.clip is not None and not self.clip > 0:
+        if self.clip is not None and not (_is_number(self.clip) and self.clip > 0):
             raise OntogenyError(f"clip must be a number above 0, or None; got {self.clip!r}.")
         if self.schedule not in SCHEDULES:
             raise OntogenyError(f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}.")
-        kept = checkpoint_steps(self.steps) if self.checkpoints is None else {*self.checkpoints, self.steps}
-        if not all(isinstance(step, int) and 0 <= step <= self.steps for step in kept):
+        kept: Any = checkpoint_steps(self.steps) if self.checkpoints is None else self.checkpoints
+        if not isinstance(kept, tuple | list | set | range) or not all(_is_step(step, self.steps) for step in kept):
             raise OntogenyError(
-                f"checkpoints must be whole numbers from 0 to {self.steps}, the last step; got {self.checkpoints!r}."
+                f"checkpoints must be whole numbers from 0 to {self.steps}, the last step; got {self.checkpoints!r}. "
+                "For so many, spread over the run, give training.schedule.checkpoint_steps(steps, early, linear)."
             )
-        object.__setattr__(self, "checkpoints", tuple(sorted(kept)))
+        object.__setattr__(self, "checkpoints", tuple(sorted({*kept, self.steps})))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_step(value: Any, last: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= last
 
 
 def train_language_model(
@@ -115,8 +127,8 @@ def train_language_model(
         save_seconds: the state is saved at every checkpoint, and when this long has passed since.
 
     Raises:
-        OntogenyError: if the folder holds another run (other model, data or settings), if a token is beyond the
-            model's vocabulary, or if the loss is no longer finite.
+        OntogenyError: if the folder holds another run (other model, data or settings), if another process trains
+            there now, if a token is beyond the model's vocabulary, or if the loss is no longer finite.
     """
     batches = TokenBatches(tokens, settings.batch_size, settings.seed)
     data, config = batches.record(), _config(model)
@@ -126,13 +138,15 @@ def train_language_model(
             f"tokens: the highest is {data['highest']}, and the model's vocabulary has {vocabulary}; use the tokenizer "
             "that the model was made for, or a model with more tokens."
         )
-    identity = {"training": asdict(settings), "data": data, "initial_weights": _initial(Path(folder), model)}
-    writer = CheckpointWriter(folder, config, identity)
-    if writer.steps[-1:] != (settings.steps,):
-        run = _Run(copy.deepcopy(model).to(device), batches, settings, writer)
-        run.resume()
-        with progress_bar("training the language model", settings.steps, progress) as done:
-            run.train(done, save_seconds)
+    folder = training_folder(folder)
+    with contextlib.nullcontext() if _is_done(folder, settings.steps) else only_writer(folder):
+        identity = {"training": asdict(settings), "data": data, "initial_weights": _initial(folder, model)}
+        writer = CheckpointWriter(folder, config, identity)
+        if writer.steps[-1:] != (settings.steps,):
+            run = _Run(copy.deepcopy(model).to(device), batches, settings, writer)
+            run.resume()
+            with progress_bar("training the language model", settings.steps, progress) as done:
+                run.train(done, save_seconds)
     out = writer.checkpoints()
     load_into(model, out.weights(settings.steps))
     return out
@@ -251,6 +265,11 @@ def _config(model: nn.Module) -> dict[str, Any] | None:
         return None
     # a newer version of the library must not make this another run
     return {name: value for name, value in held.to_dict().items() if name != "transformers_version"}
+
+
+def _is_done(folder: Path, last: int) -> bool:
+    """Whether there is a checkpoint of the last step, so that the folder is only read."""
+    return (folder / MANIFEST).exists() and any(held["step"] == last for held in read_manifest(folder)["checkpoints"])
 
 
 def _initial(folder: Path, model: nn.Module) -> str:

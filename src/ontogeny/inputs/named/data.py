@@ -68,10 +68,15 @@ class RowsOfTokens:
                 f"data {name!r}: {where} must hold token ids of shape (rows, positions), with at least two positions; "
                 f"got shape {tuple(rows.shape)}."
             )
-        if int(rows.min()) < 0 or (self.vocabulary is not None and int(rows.max()) >= self.vocabulary):
+        if int(rows.min()) < 0:
+            raise OntogenyError(
+                f"data {name!r}: {where} holds the token {int(rows.min())}, and tokens must not be negative; cut off "
+                "what rows were filled up with."
+            )
+        if self.vocabulary is not None and int(rows.max()) >= self.vocabulary:
             raise OntogenyError(
                 f"data {name!r}: tokens go from {int(rows.min())} to {int(rows.max())}, and the model's vocabulary is "
-                f"0 to {(self.vocabulary or 0) - 1}; use the tokenizer that the model was made for."
+                f"0 to {self.vocabulary - 1}; use the tokenizer that the model was made for."
             )
         return rows
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, class_and_first_line, first_line
 from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
 from ontogeny.inputs.checkpoints import MANIFEST, Checkpoints, Entry, InFile
 from ontogeny.inputs.language_losses import DivergenceFrom, NextToken
@@ -89,7 +89,7 @@ def tokenizer_file(name: str) -> Path | None:
         return Path(hf_hub_download(name.removeprefix(HUB), "tokenizer.json"))
     except Exception as error:
         raise OntogenyError(
-            f"the tokenizer.json of {name} could not be downloaded: {_first_line(error)} Give a file with --tokenizer."
+            f"the tokenizer.json of {name} could not be downloaded: {first_line(error)}. Give a file with --tokenizer."
         ) from error
 
 
@@ -126,7 +126,9 @@ def _from_config(config: Mapping[str, Any] | None, folder: Path) -> nn.Module:
 
 
 def _in_folder(folder: Path) -> Checkpoints:
-    if is_weights(folder):
+    """Numbered checkpoints where there are any, as beside the model that a trainer saved at the end; else its own."""
+    numbered = any(item.is_dir() and re.search(r"\d$", item.name) and is_weights(item) for item in folder.iterdir())
+    if is_weights(folder) and not numbered:
         return Checkpoints([Entry(0, InFile(folder.absolute()))])
     return Checkpoints.from_folder(folder)
 
@@ -144,7 +146,7 @@ def _build(configuration: Callable[[Any], Any], where: str | Path) -> nn.Module:
         return AutoModelForCausalLM.from_config(configuration(AutoConfig), dtype=torch.float32)
     except Exception as error:
         raise OntogenyError(
-            f"model: {where} cannot be built as a causal language model by transformers: {_first_line(error)}"
+            f"model: {where} cannot be built as a causal language model by transformers: {first_line(error)}."
         ) from error
 
 
@@ -157,18 +159,13 @@ def _from_function(name: str) -> nn.Module:
         build = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise OntogenyError(
-            f"model: {name} cannot be imported: {_first_line(error)} Run the command in the folder where {module} "
+            f"model: {name} cannot be imported: {first_line(error)}. Run the command in the folder where {module} "
             "lies, or install it."
         ) from error
     try:
         model = build()
     except Exception as error:
-        raise OntogenyError(f"model: {name}() failed with {type(error).__name__}: {_first_line(error)}") from error
+        raise OntogenyError(f"model: {name}() failed with {class_and_first_line(error)}.") from error
     if not isinstance(model, nn.Module):
         raise OntogenyError(f"model: {name}() must return a torch.nn.Module; it returned a {type(model).__name__}.")
     return model
-
-
-def _first_line(error: BaseException) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line if line.endswith((".", "!", "?")) else f"{line}."

@@ -16,11 +16,16 @@ def folder_documents(folder: Path, glob: str, seed: int, skipped: Counter[str]) 
     """The files below ``folder`` that match ``glob`` at any depth, hidden ones left out, in the order of ``spread``.
 
     Raises:
-        OntogenyError: if there is no such folder, or no file in it matches.
+        OntogenyError: if there is no such folder, ``glob`` is no pattern below it, or no file in it matches.
     """
     if not folder.is_dir():
         raise OntogenyError(f"source: dir: must name a folder of text files; {folder} is none.")
-    found = (path.relative_to(folder) for path in folder.rglob(glob) if path.is_file())
+    try:
+        found = [path.relative_to(folder) for path in folder.rglob(glob) if path.is_file()]
+    except (NotImplementedError, ValueError) as error:
+        raise OntogenyError(
+            f"source: glob must match file names below the folder, as *.md or notes/*.txt; got {glob!r} ({error})."
+        ) from None
     names = [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
     if not names:
         raise OntogenyError(f"source: no file below {folder} matches {glob!r}; set ?glob=, as in dir:notes?glob=*.md.")

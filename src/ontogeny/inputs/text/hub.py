@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, first_line
 from ontogeny.inputs.text.documents import Document
 from ontogeny.inputs.text.files import text_of
 
@@ -31,7 +31,7 @@ def _rows(name: str, config: str | None, split: str, revision: str | None) -> It
     try:
         yield from datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
     except Exception as error:  # that library raises whatever its network and its formats do
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise OntogenyError(
-            f"source: the data set {name!r} (config {config}, split {split}) cannot be had from the hub: {said}."
+            f"source: the data set {name!r} (config {config}, split {split}) cannot be had from the hub: "
+            f"{first_line(error)}."
         ) from error

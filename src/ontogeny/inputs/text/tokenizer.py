@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.text.documents import HELD_OUT_SHARE, Source, is_held_out
 from ontogeny.inputs.text.mixture import Mixture, as_mixture
+from ontogeny.inputs.writers import temporary_beside
 
 if TYPE_CHECKING:
     import tokenizers
@@ -65,7 +65,7 @@ class Tokenizer:
     def save(self, path: str | Path) -> None:
         """Write a tokenizer.json, which ``load_tokenizer`` and other libraries read; whole or not at all."""
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = temporary_beside(path)
         temporary.write_text(self._backend.to_str(pretty=True), encoding="utf-8")
         temporary.replace(path)
 

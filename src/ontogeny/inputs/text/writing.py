@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from itertools import islice
@@ -28,6 +27,7 @@ from ontogeny.inputs.text.blocks import (
 from ontogeny.inputs.text.documents import HELD_OUT_SHARE, Document, Record, Source, is_held_out
 from ontogeny.inputs.text.mixture import Mixture, as_mixture
 from ontogeny.inputs.text.tokenizer import Tokenizer
+from ontogeny.inputs.writers import remove_left, temporary_beside
 
 _TOGETHER = 500_000  # characters read ahead, so that documents can be encoded on all cores
 
@@ -52,7 +52,8 @@ def write_blocks(
     other call holds out. Reading ends when there are enough rows. The same files give the same rows.
 
     The folder appears whole or not at all, with ``tokenizer.json`` beside the rows. Called again for the same, with
-    the same text in the sources, it returns what is there; data of the hub are not read again for that.
+    the same text in the sources, it returns what is there; data of the hub are not read again for that. Of several
+    processes that write the same at once, one puts its rows there, and all return them.
 
     Raises:
         OntogenyError: if a number cannot be, a source is too short, or the folder holds something else.
@@ -71,16 +72,19 @@ def write_blocks(
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         _check_holds(folder, request, mixture)
         return load_blocks(folder)
-    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
-        if not _alive(left.name.rsplit(".", 2)[1]):
-            shutil.rmtree(left)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    remove_left(folder)
+    temporary = temporary_beside(folder)
     temporary.mkdir(parents=True)
     try:
         record = _write(temporary, mixture, tokenizer, request, progress)
         (temporary / MANIFEST).write_text(json.dumps(record, indent=1), encoding="utf-8")
         tokenizer.save(temporary / "tokenizer.json")
-        temporary.replace(folder)
+        try:
+            temporary.replace(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            _check_holds(folder, request, mixture)  # another process was faster
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return load_blocks(folder)
@@ -173,15 +177,15 @@ class _Stream:
         """Documents of splits that want more, with their token ids; each is entered in the record as it is passed."""
         documents = self._source.documents(self._record.skipped)
         while not all(map(self._full, SPLITS)) and (some := _some(documents)):
-            wanted = [document for document in some if not self._full(self._split(document))]
-            encoded = self._tokenizer.encode_each([document.text for document in wanted])
-            ids = dict(zip((document.name for document in wanted), encoded, strict=True))
-            for document in some:
+            wanted = [place for place, document in enumerate(some) if not self._full(self._split(document))]
+            encoded = self._tokenizer.encode_each([some[place].text for place in wanted])
+            ids = dict(zip(wanted, encoded, strict=True))
+            for place, document in enumerate(some):
                 if all(map(self._full, SPLITS)):
                     return
                 self._record.add(document)
                 if not self._full(self._split(document)):
-                    yield document, ids[document.name]
+                    yield document, ids[place]
 
     def _split(self, document: Document) -> str:
         return "held_out" if is_held_out(document.name, self._share) else "train"
@@ -265,13 +269,3 @@ def _check_holds(folder: Path, request: dict[str, Any], mixture: Mixture) -> Non
 
 def _short(value: Any) -> str:
     return f"{value[:12]}…" if isinstance(value, str) and len(value) > 12 else str(value)
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
