@@ -20,7 +20,12 @@ def generator(seed: int, *labels: object, device: str | torch.device = "cpu") ->
     >>> bool((torch.rand(3, generator=generator(0, "a")) == torch.rand(3, generator=generator(0, "a"))).all())
     True
     """
-    return torch.Generator(device).manual_seed(stream_key(seed, *labels))
+    return begin(torch.Generator(device), seed, *labels)
+
+
+def begin(stream: torch.Generator, seed: int, *labels: object) -> torch.Generator:
+    """The stream (seed, labels) from its beginning, in a generator that is there: on a GPU making one takes long."""
+    return stream.manual_seed(stream_key(seed, *labels))
 
 
 def numpy_generator(seed: int, *labels: object) -> np.random.Generator:

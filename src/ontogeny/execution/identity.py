@@ -75,7 +75,7 @@ def model_identity(model: nn.Module) -> dict[str, Any]:
 
     Class and layers, configuration, types, buffers that no checkpoint overwrites, the layers' own attributes (numbers,
     words, tensors), and the code of all classes but those of torch, transformers and TransformerLens, whose versions
-    are not told. Where a model was read from is left out.
+    are not told. An attribute of another kind is told by its class alone. Where a model was read from is left out.
     """
     config: Any = getattr(model, "config", getattr(model, "cfg", None))
     known = config.to_dict() if hasattr(config, "to_dict") else getattr(config, "__dict__", None)

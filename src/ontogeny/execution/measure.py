@@ -64,7 +64,8 @@ def measure(
     under way begin anew; on Ray a chunk is tried four times.
 
     Args:
-        model: any module into which the checkpoints' weights fit; its own weights are neither read nor changed.
+        model: any module into which the checkpoints' weights fit; its own weights are neither read nor changed, its
+            code and the numbers, words and tensors that its layers hold are part of every key.
         checkpoints: an :class:`ontogeny.Checkpoints`, a folder of them, or pairs of step and state dict.
         data: as in ``estimate_llc``; a plain dict means {name: data set}; one without a name is called "data".
         loss_fn: a function of a module's top level, or an object with a method ``identity()`` that returns its

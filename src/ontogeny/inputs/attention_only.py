@@ -158,8 +158,8 @@ class Attention(nn.Module):
         if self.hook_pattern._forward_hooks or self.hook_pattern._forward_pre_hooks:
             z = self._with_pattern(q, k, v)
         else:  # the same, without a pattern that anybody could read
-            heads_first = (part.transpose(1, 2) for part in (q, k, v))  # (b, h, p, e)
-            z = functional.scaled_dot_product_attention(*heads_first, is_causal=True).transpose(1, 2)
+            q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (b, h, p, e)
+            z = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
         return torch.einsum("bphe,hed->bpd", self.hook_z(z), self.W_O) + self.b_O  # (b, p, d)
 
     def _with_pattern(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

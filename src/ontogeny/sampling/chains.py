@@ -18,6 +18,7 @@ from ontogeny.core.rng import generator
 from ontogeny.core.trees import chain_sum, repeat_chains, spread, tree_map, unflatten
 from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.sampling.at_center import WithCenter
+from ontogeny.sampling.captured import CapturedStep
 from ontogeny.sampling.compiled import CompiledStep
 from ontogeny.sampling.evaluation import Evaluation, Mode, evaluation
 from ontogeny.sampling.kernels import Kernel
@@ -306,12 +307,14 @@ def start(
     """
     how = evaluation(posterior.loss, mode)
     axis = how.axis
+    first = next(iter(posterior.center.values()))
     make = _compiled_step if compile else _step_function
     advance_one = make(posterior.loss, kernel, chains, mode, posterior.dim)
+    if first.is_cuda and not compile and mode != "serial":
+        advance_one = CapturedStep(advance_one)
 
     centers = placed(posterior.center, axis)
     center = repeat_chains(centers, chains, axis)
-    first = next(iter(center.values()))
     if friction is None:
         friction = 2.0 * posterior.localization.sqrt()
     per_chain = [
@@ -337,8 +340,10 @@ def start(
 
 
 def _velocities(seed: int, names: Sequence[object], dim: int, like: Tensor, axis: int) -> Tensor:
-    rows = torch.stack([torch.randn(dim, generator=generator(seed, "velocity", name)) for name in names])
-    return (rows.T if axis == -1 else rows).contiguous().to(like)
+    at = like.device
+    rows = [torch.randn(dim, generator=generator(seed, "velocity", name, device=at), device=at) for name in names]
+    stacked = torch.stack(rows)
+    return (stacked.T if axis == -1 else stacked).contiguous().to(like)
 
 
 def advance(run: Chains, parts_at: Callable[[int], tuple[Batch, ...]], steps: int, *, adapting: bool = False) -> Record:

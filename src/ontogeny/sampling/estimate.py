@@ -127,8 +127,8 @@ def estimate_llc(
         calibration: what :func:`calibrate` returned, in place of the numbers above that it holds.
         precision: of the forward pass, "float32" or "bfloat16"; None: float32, or float64 where sampled weights are.
             Sampled weights and their updates stay float32. Rounding in bfloat16 moves an example's L(w) - L(w*) by
-            some 2e-3 nats at random (seen on a small language model), and so λ̂ by about 2e-3·√n/log n. For GPUs; what
-            is gained there has not been measured yet.
+            some 2e-3 nats at random (seen on a small language model), and so λ̂ by about 2e-3·√n/log n. For GPUs and
+            large models; of one of 3 million weights on an H200 a step took as long as in float32.
 
     Returns:
         A Dataset: ``llc`` and ``llc_se`` (dimensionless; the error of λ̂(nβ, γ) for these n examples), ``r_hat``,

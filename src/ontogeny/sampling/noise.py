@@ -1,7 +1,8 @@
 """Random numbers of the chains, drawn in fixed blocks from streams with names.
 
 The noise of a chain depends on (seed, its label, the step), its minibatches on (seed, the step) alone: neither on how
-many chains step together, nor on the order of work, nor on where a run was interrupted.
+many chains step together, nor on the order of work, nor on where a run was interrupted. Noise is drawn on the device
+that samples, by that device's generator: a GPU's numbers are not a processor's.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ontogeny.core.rng import generator
+from ontogeny.core.rng import begin, generator
 
 
-def block_length(dim: int) -> int:
-    """Steps drawn at once: fixed by the number of weights alone (at most 256 steps, about 32 k normals a chain)."""
-    return max(1, min(256, 2**15 // dim))
+def block_length(dim: int, device: str = "cpu") -> int:
+    """Steps drawn at once: fixed by the number of weights and the kind of device alone.
+
+    At most 256 steps, and about 32 k normals a chain, on a GPU 262 k, where every chain's draw is a launch of its own.
+    """
+    return max(1, min(256, (2**15 if device == "cpu" else 2**18) // dim))
 
 
 class NoiseStream:
@@ -38,7 +42,8 @@ class NoiseStream:
     ) -> None:
         self._seed, self._labels, self._dim, self._axis, self._extra = seed, list(labels), dim, axis, extra
         self._dtype, self._device = dtype, device
-        self._length = block_length(dim)
+        self._length = block_length(dim, device.type)
+        self._stream = torch.Generator(device)
         self._number, self._block, self._coins = -1, torch.empty(0), torch.empty(0)
 
     def at(self, step: int) -> tuple[Tensor, Tensor | None]:
@@ -50,12 +55,12 @@ class NoiseStream:
 
     def _draw(self, number: int) -> Tensor:
         count = self._length * self._dim
-        rows = torch.empty(len(self._labels), count, dtype=self._dtype)
+        rows = torch.empty(len(self._labels), count, dtype=self._dtype, device=self._device)
         for row, label in zip(rows, self._labels, strict=True):
-            torch.randn(count, out=row, generator=generator(self._seed, "noise", label, number))
+            torch.randn(count, out=row, generator=begin(self._stream, self._seed, "noise", label, number))
         rows = rows.reshape(len(self._labels), self._length, self._dim)
         order = (1, 2, 0) if self._axis == -1 else (1, 0, 2)
-        return rows.permute(order).contiguous().to(self._device)
+        return rows.permute(order).contiguous()
 
     def _toss(self, number: int) -> Tensor:
         shape = (self._length, self._extra)
