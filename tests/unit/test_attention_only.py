@@ -14,7 +14,8 @@ from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
 
 TOLERANCE = 1e-5
 SMALL = {"vocabulary": 23, "context": 12, "width": 16, "heads": 4}
-SHAPES = [(layers, layer_norm) for layers in (0, 1, 2) for layer_norm in (True, False)]
+SHAPES = [(layers, layer_norm, "shortformer") for layers in (0, 1, 2) for layer_norm in (True, False)]
+SHAPES += [(0, True, "standard"), (1, False, "standard"), (2, True, "standard")]
 
 
 def tokens(batch=3, positions=10, label="tokens"):
@@ -48,16 +49,16 @@ def hooked(config):
                 n_heads=config.heads,
                 d_vocab=config.vocabulary,
                 attn_only=True,
-                positional_embedding_type="shortformer",
+                positional_embedding_type=config.positions,
                 normalization_type="LN" if config.layer_norm else None,
                 device="cpu",
             )
         )
 
 
-@pytest.mark.parametrize(("layers", "layer_norm"), SHAPES)
-def test_logits_and_gradients_are_those_of_transformer_lens(layers, layer_norm):
-    ours = model(layers=layers, layer_norm=layer_norm, head_width=5)
+@pytest.mark.parametrize(("layers", "layer_norm", "positions"), SHAPES)
+def test_logits_and_gradients_are_those_of_transformer_lens(layers, layer_norm, positions):
+    ours = model(layers=layers, layer_norm=layer_norm, positions=positions, head_width=5)
     theirs = hooked(ours.config)
     names = {name for name in theirs.state_dict() if not name.endswith(("attn.mask", "attn.IGNORE"))}
     assert names == set(ours.state_dict())
@@ -67,7 +68,8 @@ def test_logits_and_gradients_are_those_of_transformer_lens(layers, layer_norm):
     next_token_loss(theirs(batch), batch).backward()
     torch.testing.assert_close(ours(batch), theirs(batch), atol=TOLERANCE, rtol=TOLERANCE)
     weights, read = dict(theirs.named_parameters()), dict(ours.named_parameters())
-    assert weights.keys() - read.keys() == ({"pos_embed.W_pos"} if layers == 0 else set())
+    unread = layers == 0 and positions == "shortformer"
+    assert weights.keys() - read.keys() == ({"pos_embed.W_pos"} if unread else set())
     for name, weight in read.items():
         torch.testing.assert_close(weight.grad, weights[name].grad, atol=TOLERANCE, rtol=1e-4)
 
@@ -179,6 +181,7 @@ def test_the_configuration_survives_json():
         ({"vocabulary": 2.5}, "vocabulary must be a whole number of at least 1; got 2.5"),
         ({"head_width": 0}, "head_width must be a whole number of at least 1; got 0"),
         ({"layer_norm": "LN"}, "layer_norm must be True or False; got 'LN'"),
+        ({"positions": "rotary"}, "positions must be 'shortformer' or 'standard'; got 'rotary'"),
     ],
 )
 def test_impossible_sizes_are_refused(changes, message):

@@ -2,8 +2,8 @@
 
 With two layers it is the model of Olsson et al. (2022), Hoogland et al. (arXiv:2402.02364) and Wang et al.
 (arXiv:2410.02984, appendix F.1); with none or one, that model's smaller siblings. Names and shapes of the weights are
-TransformerLens's (``attn_only=True, positional_embedding_type="shortformer"``), so that weights go from one to the
-other as they are. b: batch, p: positions, d: width, h: heads, e: head width, V: vocabulary.
+TransformerLens's (``attn_only=True``), so that weights go from one to the other as they are. b: batch, p: positions,
+d: width, h: heads, e: head width, V: vocabulary.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.rng import generator
 
 LAYER_NORM_EPS = 1e-5
+POSITIONS = ("shortformer", "standard")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,12 @@ class AttentionOnlyConfig:
         heads: h, attention heads a layer.
         head_width: e; None: width / heads, as whole numbers.
         layer_norm: whether layers and unembedding read the residual stream through a layer norm.
+        positions: "shortformer", position vectors are added to what queries and keys read, in every layer (Press et al.
+            2021); or "standard", to the embedded tokens, once.
 
     Raises:
-        OntogenyError: if a size is no whole number in its range, or the heads do not divide the width.
+        OntogenyError: if a size is no whole number in its range, the heads do not divide the width, or positions is
+            another word.
     """
 
     vocabulary: int
@@ -47,6 +51,7 @@ class AttentionOnlyConfig:
     heads: int = 8
     head_width: int | None = None
     layer_norm: bool = True
+    positions: str = "shortformer"
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "context", "width", "layers", "heads", "head_width"):
@@ -57,6 +62,8 @@ class AttentionOnlyConfig:
                 raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
         if not isinstance(self.layer_norm, bool):
             raise OntogenyError(f"layer_norm must be True or False; got {self.layer_norm!r}.")
+        if self.positions not in POSITIONS:
+            raise OntogenyError(f"positions must be {' or '.join(map(repr, POSITIONS))}; got {self.positions!r}.")
         if self.head_width is None:
             if self.width % self.heads:
                 raise OntogenyError(
@@ -99,14 +106,14 @@ class Embed(nn.Module):
 
 
 class PositionEmbed(nn.Module):
-    """One learned vector a position, W_pos (context, d); without a layer nothing reads it, and it is no parameter."""
+    """One learned vector a position, W_pos (context, d); no parameter where nothing reads it."""
 
     W_pos: Tensor
 
     def __init__(self, config: AttentionOnlyConfig) -> None:
         super().__init__()
         values = torch.zeros(config.context, config.width)
-        if config.layers:
+        if config.layers or config.positions == "standard":
             self.W_pos = nn.Parameter(values)
         else:
             self.register_buffer("W_pos", values)
@@ -149,9 +156,9 @@ class Attention(nn.Module):
         self.b_O = nn.Parameter(torch.zeros(width))
         self.hook_pattern, self.hook_z = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
         """Normed residual (b, p, d) and position vectors (p, d) -> what is added to the residual, (b, p, d)."""
-        placed = x + positions  # only queries and keys know where they are (Press et al. 2021, "Shortformer")
+        placed = x if positions is None else x + positions  # read by queries and keys, never by values
         q = torch.einsum("bpd,hde->bphe", placed, self.W_Q) + self.b_Q  # (b, p, h, e)
         k = torch.einsum("bpd,hde->bphe", placed, self.W_K) + self.b_K  # (b, p, h, e)
         v = torch.einsum("bpd,hde->bphe", x, self.W_V) + self.b_V  # (b, p, h, e)
@@ -178,8 +185,8 @@ class Block(nn.Module):
         self.ln1 = LayerNorm(config) if config.layer_norm else nn.Identity()
         self.attn = Attention(config)
 
-    def forward(self, residual: Tensor, positions: Tensor) -> Tensor:
-        """(b, p, d) and position vectors (p, d) -> the new residual, (b, p, d)."""
+    def forward(self, residual: Tensor, positions: Tensor | None) -> Tensor:
+        """(b, p, d) and position vectors (p, d), if layers add them -> the new residual, (b, p, d)."""
         return residual + self.attn(self.ln1(residual), positions)
 
 
@@ -234,8 +241,10 @@ class AttentionOnly(nn.Module):
     def residual(self, tokens: Tensor) -> Tensor:
         """What the unembedding reads, (b, p, d): the residual stream after the last layer and the final norm."""
         _check(tokens, self.config.context)
-        positions = self.pos_embed(tokens)  # (p, d)
+        positions: Tensor | None = self.pos_embed(tokens)  # (p, d)
         residual = self.embed(tokens)  # (b, p, d)
+        if self.config.positions == "standard":
+            residual, positions = residual + positions, None
         for block in self.blocks:
             residual = block(residual, positions)  # (b, p, d)
         return self.ln_final(residual)

@@ -56,7 +56,7 @@ class OneHead:
         finally:
             del attention.__dict__["forward"], attention._modules["there"], attention._modules["at_center"]
 
-    def _forward(self, x: Tensor, positions: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
         whole = Attention.forward(self._attention, x, positions)
         return whole + (self._there(x, positions) - self._at_center(x, positions))
 

@@ -29,6 +29,7 @@ def assemble(
     embed: tuple[str, ...],
     unembed: tuple[str, ...],
     final_ln: tuple[str, ...],
+    centred: bool,
 ) -> Architecture | None:
     """The architecture, or None where the model's parameters are not laid out as these names say.
 
@@ -41,10 +42,11 @@ def assemble(
         blocks: the module names of the layers, in order.
         projections: gives, for the module name of a layer, the parameters that hold its heads; a "….bias" is left
             out where the model has none.
-        inside: the submodules of a layer that make up "attn", "mlp" and "ln".
+        inside: the submodules of a layer that make up "attn", "mlp" and "ln"; of the last, attention's own first.
         embed: the modules of the embeddings.
         unembed: the modules of the map to logits.
         final_ln: the modules of the layer norm before it.
+        centred: whether norms subtract the mean over the width.
     """
     modules = {id(model.get_submodule(block)) for block in blocks}
     if heads % kv_heads or len(modules) < len(blocks):  # a layer that is used twice is in no one place
@@ -66,7 +68,7 @@ def assemble(
             elif name in shapes or not name.endswith(".bias"):
                 return None  # pruned, quantised or adapted: its slices would be guesses
         attn, mlp, ln = (under(f"{block}.{module}" for module in inside[part]) for part in ("attn", "mlp", "ln"))
-        layers.append(Layer(block, tuple(held), attn, mlp, ln))
+        layers.append(Layer(block, tuple(held), attn, mlp, ln, under([f"{block}.{inside['ln'][0]}"])))
     return Architecture(
         family=family,
         heads=heads,
@@ -76,6 +78,7 @@ def assemble(
         embed=under(embed),
         unembed=under(unembed),
         final_ln=under(final_ln),
+        centred=centred,
         aliases=aliases,
         shapes=shapes,
     )

@@ -24,5 +24,6 @@ def read(model: nn.Module) -> Architecture | None:
         kv_heads=None,
         width=config.width,
         head_width=config.head_width or config.width // config.heads,
-        positions="shortformer",
+        positions=config.positions,
+        centred=True,
     )

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ontogeny.inputs.adapters.assemble import assemble, is_a
-from ontogeny.inputs.adapters.layout import Architecture, Projection
+from ontogeny.inputs.adapters.layout import KEYS_AND_VALUES, Architecture, Projection
 
 
 class _Sizes(NamedTuple):
@@ -36,42 +36,46 @@ class _Names(NamedTuple):
     embed: tuple[str, ...]
     final_ln: str
     projections: Callable[[str, _Sizes], list[Projection]]
+    centred: bool
 
 
 def _gpt2(attn: str, of: _Sizes) -> list[Projection]:
     heads, _, head_width, width = of
     return [
-        Projection(f"{attn}.c_attn.weight", (width, 3, heads, head_width), 2, "qkv", fused=1),
+        Projection(f"{attn}.c_attn.weight", (width, 3, heads, head_width), 2, "qkv", fused=1, residual=0),
         Projection(f"{attn}.c_attn.bias", (3, heads, head_width), 1, "qkv", fused=0),
-        Projection(f"{attn}.c_proj.weight", (heads, head_width, width), 0, "o"),
+        Projection(f"{attn}.c_proj.weight", (heads, head_width, width), 0, "o", residual=2),
     ]
 
 
 def _gpt_neox(attn: str, of: _Sizes) -> list[Projection]:
     heads, _, head_width, width = of
     return [
-        Projection(f"{attn}.query_key_value.weight", (heads, 3, head_width, width), 0, "qkv", fused=1),
+        Projection(f"{attn}.query_key_value.weight", (heads, 3, head_width, width), 0, "qkv", fused=1, residual=3),
         Projection(f"{attn}.query_key_value.bias", (heads, 3, head_width), 0, "qkv", fused=1),
-        Projection(f"{attn}.dense.weight", (width, heads, head_width), 1, "o"),
+        Projection(f"{attn}.dense.weight", (width, heads, head_width), 1, "o", residual=0),
     ]
 
 
 def _llama(attn: str, of: _Sizes) -> list[Projection]:
     heads, groups, head_width, width = of
     return [
-        Projection(f"{attn}.q_proj.weight", (heads, head_width, width), 0, "q"),
+        Projection(f"{attn}.q_proj.weight", (heads, head_width, width), 0, "q", residual=2),
         Projection(f"{attn}.q_proj.bias", (heads, head_width), 0, "q"),
-        *(Projection(f"{attn}.{name}.weight", (groups, head_width, width), 0, "kv") for name in ("k_proj", "v_proj")),
-        *(Projection(f"{attn}.{name}.bias", (groups, head_width), 0, "kv") for name in ("k_proj", "v_proj")),
-        Projection(f"{attn}.o_proj.weight", (width, heads, head_width), 1, "o"),
+        *(
+            Projection(f"{attn}.{of}_proj.weight", (groups, head_width, width), 0, of, residual=2)
+            for of in KEYS_AND_VALUES
+        ),
+        *(Projection(f"{attn}.{of}_proj.bias", (groups, head_width), 0, of) for of in KEYS_AND_VALUES),
+        Projection(f"{attn}.o_proj.weight", (width, heads, head_width), 1, "o", residual=0),
     ]
 
 
 _LAYER_NORMS = ("input_layernorm", "post_attention_layernorm")
-_LLAMA = _Names("layers", "self_attn", "mlp", _LAYER_NORMS, ("embed_tokens",), "norm", _llama)
+_LLAMA = _Names("layers", "self_attn", "mlp", _LAYER_NORMS, ("embed_tokens",), "norm", _llama, False)
 MODEL_TYPES = {
-    "gpt2": _Names("h", "attn", "mlp", ("ln_1", "ln_2"), ("wte", "wpe"), "ln_f", _gpt2),
-    "gpt_neox": _Names("layers", "attention", "mlp", _LAYER_NORMS, ("embed_in",), "final_layer_norm", _gpt_neox),
+    "gpt2": _Names("h", "attn", "mlp", ("ln_1", "ln_2"), ("wte", "wpe"), "ln_f", _gpt2, True),
+    "gpt_neox": _Names("layers", "attention", "mlp", _LAYER_NORMS, ("embed_in",), "final_layer_norm", _gpt_neox, True),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
@@ -107,4 +111,5 @@ def read(model: nn.Module) -> Architecture | None:
         embed=tuple(f"{base}.{name}" for name in names.embed),
         unembed=(unembed,),
         final_ln=(f"{base}.{names.final_ln}",),
+        centred=names.centred,
     )

@@ -16,6 +16,8 @@ from ontogeny.inputs.masks import Masks, tidy, union
 NAME = re.compile(r"(?P<layer>\d+):(?:(?P<group>kv)?(?P<index>\d+)|(?P<part>attn|mlp|ln))|(?P<whole>embed|unembed|ln)")
 """1:3, 1:kv1, 1:attn, 1:mlp, 1:ln, embed, unembed, ln."""
 
+KEYS_AND_VALUES: tuple[Literal["k"], Literal["v"]] = ("k", "v")
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -24,17 +26,30 @@ class Projection:
     The parameter reshaped to ``view`` counts heads along ``axis``: a transformers ``q_proj.weight`` of shape
     (heads·head_width, width) has view (heads, head_width, width) and axis 0. In a fused parameter ``fused`` is the
     axis, of length 3, along which queries, keys and values follow one another: GPT-2's ``c_attn.weight``, of shape
-    (width, 3·width), has view (width, 3, heads, head_width), axis 2 and fused 1.
+    (width, 3·width), has view (width, 3, heads, head_width), axis 2 and fused 1. ``residual`` is the axis of the
+    residual stream; None for a bias.
     """
 
     parameter: str
     view: tuple[int, ...]
     axis: int
-    holds: Literal["q", "kv", "qkv", "o"]
+    holds: Literal["q", "k", "v", "qkv", "o"]
     fused: int | None = None
+    residual: int | None = None
+
+    def matrix(self, values: Tensor, index: int, of: Literal["q", "k", "v", "o"]) -> Tensor:
+        """One head's W_Q, W_K, W_V or W_O out of the parameter's ``values``: (width, head_width), W_O transposed."""
+        assert self.residual is not None
+        where: list[int | slice] = [slice(None)] * len(self.view)
+        where[self.axis] = index
+        if self.fused is not None:
+            where[self.fused] = "qkv".index(of)
+        out = values.reshape(self.view)[tuple(where)]
+        left = [axis for axis in range(len(self.view)) if axis not in (self.axis, self.fused)]
+        return out if left[0] == self.residual else out.T
 
     def mask(self, index: int, shape: Iterable[int], only_kv: bool = False) -> Tensor:
-        """True at the weights of one head (of one group where this holds "kv"), False elsewhere."""
+        """True at the weights of one head (of one group where this holds keys or values), False elsewhere."""
         mask = torch.zeros(self.view, dtype=torch.bool)
         where: list[int | slice] = [slice(None)] * len(self.view)
         where[self.axis] = index
@@ -46,13 +61,17 @@ class Projection:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: the name of its module, its projections, and the names of the parameters of each part."""
+    """One layer: the name of its module, its projections, and the names of the parameters of each part.
+
+    ``attn_norm`` are those of ``ln`` through which attention reads the residual stream.
+    """
 
     block: str
     projections: tuple[Projection, ...]
     attn: tuple[str, ...]
     mlp: tuple[str, ...]
     ln: tuple[str, ...]
+    attn_norm: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +87,7 @@ class Architecture:
         embed: names of the token and learned position embeddings.
         unembed: names of the map from the residual stream to logits.
         final_ln: names of the layer norm before it.
+        centred: whether norms subtract the mean over the width, as layer norms do and RMS norms do not.
         aliases: every parameter name -> the name that stands for it.
         shapes: the shape of every parameter.
     """
@@ -80,6 +100,7 @@ class Architecture:
     embed: tuple[str, ...]
     unembed: tuple[str, ...]
     final_ln: tuple[str, ...]
+    centred: bool
     aliases: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
 
@@ -177,17 +198,29 @@ class Architecture:
         return tidy(dict.fromkeys(self.aliases[one] for one in parameters), self.aliases.values())
 
     def _heads(self, projections: tuple[Projection, ...], index: int, only_kv: bool) -> Masks:
-        chosen = [one for one in projections if not only_kv or "kv" in one.holds]
-        of_head = 1 if only_kv else self.heads // self.kv_heads
+        chosen = [one for one in projections if not only_kv or one.holds in ("k", "v", "qkv")]
         masks = union(
             {
                 self.aliases[one.parameter]: one.mask(
-                    index // of_head if one.holds == "kv" else index, self.shapes[one.parameter], only_kv
+                    index if only_kv else self._place(one, index), self.shapes[one.parameter], only_kv
                 )
             }
             for one in chosen
         )
         return tidy(masks, self.aliases.values())
+
+    def _place(self, projection: Projection, head: int) -> int:
+        """Where a head's weights lie along the projection's axis: keys and values once a group."""
+        return head // (self.heads // self.kv_heads) if projection.holds in ("k", "v") else head
+
+    def head_matrix(
+        self, weights: Mapping[str, Tensor], layer: int, head: int, of: Literal["q", "k", "v", "o"]
+    ) -> Tensor:
+        """One head's W_Q, W_K, W_V or W_O, (width, head_width), W_O transposed; ``weights`` by parameter name."""
+        projection = next(
+            one for one in self.parts[layer].projections if of in one.holds and one.residual is not None
+        )
+        return projection.matrix(weights[projection.parameter], self._place(projection, head), of)
 
     def _missing(self, name: str, why: str) -> OntogenyError:
         return OntogenyError(f"components: {name!r} {why}. This {self.family} has {self.offer()}.")

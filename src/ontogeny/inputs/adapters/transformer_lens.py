@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from ontogeny.inputs.adapters.assemble import assemble, is_a
-from ontogeny.inputs.adapters.layout import Architecture, Projection
+from ontogeny.inputs.adapters.layout import KEYS_AND_VALUES, Architecture, Projection
 
 
 def read(model: nn.Module) -> Architecture | None:
@@ -30,6 +30,7 @@ def read(model: nn.Module) -> Architecture | None:
         width=cfg.d_model,
         head_width=cfg.d_head,
         positions=cfg.positional_embedding_type,
+        centred=not str(cfg.normalization_type).startswith("RMS"),
     )
 
 
@@ -43,6 +44,7 @@ def layout(
     width: int,
     head_width: int,
     positions: str,
+    centred: bool,
 ) -> Architecture | None:
     """An architecture with TransformerLens's parameter names; ``kv_heads`` None: every head has keys of its own.
 
@@ -54,11 +56,14 @@ def layout(
     def projections(block: str) -> list[Projection]:
         attn = f"{block}.attn"
         return [
-            Projection(f"{attn}.W_Q", (heads, width, head_width), 0, "q"),
+            Projection(f"{attn}.W_Q", (heads, width, head_width), 0, "q", residual=1),
             Projection(f"{attn}.b_Q", (heads, head_width), 0, "q"),
-            *(Projection(f"{attn}.{stored}W_{of}", (groups, width, head_width), 0, "kv") for of in "KV"),
-            *(Projection(f"{attn}.{stored}b_{of}", (groups, head_width), 0, "kv") for of in "KV"),
-            Projection(f"{attn}.W_O", (heads, head_width, width), 0, "o"),
+            *(
+                Projection(f"{attn}.{stored}W_{of.upper()}", (groups, width, head_width), 0, of, residual=1)
+                for of in KEYS_AND_VALUES
+            ),
+            *(Projection(f"{attn}.{stored}b_{of.upper()}", (groups, head_width), 0, of) for of in KEYS_AND_VALUES),
+            Projection(f"{attn}.W_O", (heads, head_width, width), 0, "o", residual=2),
         ]
 
     read_positions = positions == "standard" or (positions == "shortformer" and layers > 0)
@@ -74,4 +79,5 @@ def layout(
         embed=("embed", "pos_embed") if read_positions else ("embed",),
         unembed=("unembed",),
         final_ln=("ln_final",),
+        centred=centred,
     )
