@@ -1,4 +1,4 @@
-"""Data that an algorithm makes, for transformers that learn the algorithm: sorted lists, and signs of cumulative sums."""
+"""Data made by an algorithm that a transformer is to learn: sorted lists, and signs of cumulative sums."""
 
 from __future__ import annotations
 

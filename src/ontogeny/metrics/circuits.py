@@ -88,7 +88,9 @@ def _values(model: nn.Module, known: Architecture, weights: Mapping[str, Tensor]
     own = {alias: given[name] for name, alias in known.aliases.items() if name in given}
     absent = next((name for name, alias in known.aliases.items() if alias not in own), None)
     if absent is not None:
-        raise OntogenyError(f"weights: there is no {absent!r}; give a state dict of this model, with all its parameters.")
+        raise OntogenyError(
+            f"weights: there is no {absent!r}; give a state dict of this model, with all its parameters."
+        )
     return {name: own[alias].detach().double().cpu() for name, alias in known.aliases.items()}
 
 

@@ -1,5 +1,7 @@
-"""Order in matrices over tokens: translational symmetry, overlap of heads, rank. Definitions of "Structure Formation in
-Algorithmic Transformers", whose measures they are; every function reduces two dims and leaves the others.
+"""Order in matrices over tokens: translational symmetry, overlap of heads, rank.
+
+Measures and definitions are those of "Structure Formation in Algorithmic Transformers". Every function reduces
+two dims and leaves the others.
 """
 
 from __future__ import annotations

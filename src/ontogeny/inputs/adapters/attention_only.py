@@ -1,4 +1,4 @@
-"""Our attention-only transformer, whose parameters are named as TransformerLens names them."""
+"""Our own transformers, whose parameters are named as TransformerLens names them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ontogeny.inputs.adapters.layout import Architecture
 
 
 def read(model: nn.Module) -> Architecture | None:
-    """The architecture of an AttentionOnly; None for any other model."""
-    if not is_a(model, "ontogeny", "AttentionOnly"):
+    """The architecture of an AttentionOnly or a OneLayerTransformer; None for any other model."""
+    family = next((name for name in ("AttentionOnly", "OneLayerTransformer") if is_a(model, "ontogeny", name)), None)
+    if family is None:
         return None
     config: Any = model.config
     return transformer_lens.layout(
         model,
-        "AttentionOnly",
+        family,
         layers=config.layers,
         heads=config.heads,
         kv_heads=None,

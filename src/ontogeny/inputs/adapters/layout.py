@@ -217,9 +217,7 @@ class Architecture:
         self, weights: Mapping[str, Tensor], layer: int, head: int, of: Literal["q", "k", "v", "o"]
     ) -> Tensor:
         """One head's W_Q, W_K, W_V or W_O, (width, head_width), W_O transposed; ``weights`` by parameter name."""
-        projection = next(
-            one for one in self.parts[layer].projections if of in one.holds and one.residual is not None
-        )
+        projection = next(one for one in self.parts[layer].projections if of in one.holds and one.residual is not None)
         return projection.matrix(weights[projection.parameter], self._place(projection, head), of)
 
     def _missing(self, name: str, why: str) -> OntogenyError:

@@ -1,0 +1,95 @@
+"""When a curve over training peaks, falls and arrives: one number a seed, so that seeds give the uncertainty."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+
+from ontogeny.analysis.checks import Array, along, steps_of
+from ontogeny.core.errors import OntogenyError
+
+LAST = 3
+"""The level at the end is the mean of so many last points."""
+CLEARLY = 3.0
+"""Standard errors that a drop must be, since the highest of many noisy points is too high by one or two."""
+
+
+def peak_and_fall(curve: xr.DataArray, se: xr.DataArray | None = None) -> xr.Dataset:
+    """The highest point of each seed's curve, and how far and when the curve has come down from it in the end.
+
+    ``end`` is the mean of the last three points that are not NaN; ``fall`` = peak - end, with the error √(se² at the
+    peak + Σ se²/9 of the last three). The peak is the highest of all points, so of noisy ones it lies some errors too
+    high; ``fell`` asks for three. ``fall_step`` is where the curve has first come halfway from the peak to the end,
+    linear in log(1 + step) between points. A curve that rises to its end has drop about 0.
+
+    Args:
+        curve: dims seed and checkpoint with coordinate ``step``; NaN where there is no usable value.
+        se: its standard errors; None: no error, and a drop of more than 0 counts.
+
+    Returns:
+        With dim ``seed``: ``peak``, ``peak_step``, ``end``, ``fall``, ``fall_se``, ``fell``, ``fall_step`` (NaN
+        where there was no drop). A seed with fewer than five values is NaN throughout.
+    """
+    dim = along(curve, "curve")
+    values = curve.transpose("seed", dim).values.astype(np.float64)
+    errors = np.zeros_like(values) if se is None else se.transpose("seed", dim).values.astype(np.float64)
+    rows = [_fall_of(*row) for row in zip(steps_of(curve, "curve"), values, errors, strict=True)]
+    names = ("peak", "peak_step", "end", "fall", "fall_se", "fell", "fall_step")
+    return xr.Dataset(
+        {name: ("seed", [row[number] for row in rows]) for number, name in enumerate(names)},
+        coords={"seed": curve["seed"].values},
+    )
+
+
+def _fall_of(steps: Array, values: Array, errors: Array) -> tuple[float, float, float, float, float, bool, float]:
+    good = np.isfinite(values)
+    steps, values, errors = steps[good], values[good], errors[good]
+    if len(values) < LAST + 2:
+        return (*[math.nan] * 5, False, math.nan)
+    top = int(values.argmax())
+    end, end_se = float(values[-LAST:].mean()), float(np.sqrt((errors[-LAST:] ** 2).sum()) / LAST)
+    fall, fall_se = float(values[top]) - end, math.hypot(float(errors[top]), end_se)
+    fell = fall > CLEARLY * fall_se
+    halfway = first_below(steps[top:], values[top:], values[top] - fall / 2) if fell else math.nan
+    return float(values[top]), float(steps[top]), end, fall, fall_se, fell, halfway
+
+
+def first_below(steps: Array, values: Array, level: float) -> float:
+    """Where a curve first comes down to ``level``, linear in log(1 + step) between points; NaN if it never does."""
+    below = np.flatnonzero(values <= level)
+    if not below.size:
+        return math.nan
+    after = int(below[0])
+    if after == 0:
+        return float(steps[0])
+    share = (values[after - 1] - level) / (values[after - 1] - values[after])
+    place = np.log1p(steps[after - 1]) + share * (np.log1p(steps[after]) - np.log1p(steps[after - 1]))
+    return float(np.expm1(place))
+
+
+def arrival(curve: xr.DataArray, share: float) -> xr.DataArray:
+    """The first step from which each seed's curve stays at or above ``share`` of its value at the end; dim ``seed``.
+
+    The end is the mean of the last three points that are not NaN; NaN where that is not positive.
+
+    Raises:
+        OntogenyError: if ``share`` is not between 0 and 1.
+    """
+    if not 0 < share <= 1:
+        raise OntogenyError(f"share must be above 0 and at most 1; got {share!r}.")
+    dim = along(curve, "curve")
+    found = []
+    for steps, row in zip(
+        steps_of(curve, "curve"), curve.transpose("seed", dim).values.astype(np.float64), strict=True
+    ):
+        good = np.isfinite(row)
+        steps, row = steps[good], row[good]
+        if not row.size or (end := row[-LAST:].mean()) <= 0:
+            found.append(math.nan)
+            continue
+        short = np.flatnonzero(row < share * end)
+        place = int(short[-1]) + 1 if short.size else 0
+        found.append(float(steps[place]) if place < len(steps) else math.nan)
+    return xr.DataArray(found, dims="seed", coords={"seed": curve["seed"].values})

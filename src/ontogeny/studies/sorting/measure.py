@@ -1,0 +1,177 @@
+"""What is computed for a training seed and for a checkpoint; both run in worker processes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from ontogeny.core.progress import report_progress
+from ontogeny.core.rng import generator
+from ontogeny.sampling.estimate import estimate_llc
+from ontogeny.studies.sorting.settings import NEIGHBOURS, SortingSettings, Variant
+from ontogeny.training.generated_data import train_on_generated_data
+from ontogeny.training.schedule import checkpoint_steps
+
+BLOCK = 64
+"""Batches of training data made at once."""
+KEPT = (
+    "llc",
+    "llc_se",
+    "r_hat",
+    "ess",
+    "chains_lost",
+    "status",
+    "regime",
+    "h_max",
+    "localisation_ratio",
+    "temperature_slope",
+    "temperature_slope_se",
+    "d_log_llc_d_log_localization",
+    "d_log_llc_d_log_localization_se",
+)
+"""Of an estimate."""
+WHOLE = "all"
+
+
+class Training(NamedTuple):
+    """One seed of one variant."""
+
+    settings: SortingSettings
+    variant: Variant
+    seed: int
+
+
+class Checkpoint(NamedTuple):
+    """One checkpoint of one seed of one variant; ``weights`` flat, in the order of the model's state dict."""
+
+    settings: SortingSettings
+    variant: Variant
+    seed: int
+    step: int
+    by_head: bool
+    weights: np.ndarray
+
+
+def steps_of(settings: SortingSettings, variant: Variant) -> tuple[int, ...]:
+    """Steps at which a variant is measured: half of them early, as many for every variant of the same length."""
+    return checkpoint_steps(variant.steps, settings.early, settings.linear)
+
+
+def by_head_steps(settings: SortingSettings, variant: Variant) -> set[int]:
+    """Those at which every head has an LLC of its own, evenly spaced over the checkpoints, the last among them."""
+    steps = steps_of(settings, variant)
+    places = np.linspace(0, len(steps) - 1, settings.by_head + 1)[1:].round().astype(int)
+    return {steps[place] for place in places}
+
+
+def train(task: Training) -> xr.Dataset:
+    """Train one seed; weights at its checkpoints, and loss and accuracy on fresh lists. Dim ``checkpoint``."""
+    settings, variant = task.settings, task.variant
+    steps = steps_of(settings, variant)
+    batches: dict[int, Tensor] = {}
+
+    def batch_at(step: int) -> Tensor:
+        number, place = divmod(step, BLOCK)
+        if number not in batches:
+            batches.clear()
+            stream = generator(settings.seed, "training data", variant.name, task.seed, number)
+            batches[number] = variant.task.rows(BLOCK * settings.train_batch, stream)
+        return batches[number][place * settings.train_batch : (place + 1) * settings.train_batch]
+
+    model = variant.model(task.seed)
+    kept = train_on_generated_data(
+        model,
+        variant.loss,
+        batch_at,
+        learning_rate=settings.learning_rate,
+        weight_decay=variant.weight_decay,
+        steps=variant.steps,
+        keep=steps,
+    )
+    told = [_performance(settings, variant, weights) for weights in kept]
+    out = xr.Dataset({name: ("checkpoint", [row[name] for row in told]) for name in told[0]})
+    out["weights"] = (("checkpoint", "weight"), np.stack([flat(weights) for weights in kept]))
+    return out.assign_coords(step=("checkpoint", list(steps)))
+
+
+def flat(weights: dict[str, Tensor]) -> np.ndarray:
+    """All weights one after the other."""
+    return torch.cat([value.flatten() for value in weights.values()]).numpy()
+
+
+def loaded(variant: Variant, weights: np.ndarray) -> nn.Module:
+    """The model of flat weights."""
+    model, start = variant.model(), 0
+    for value in model.state_dict().values():
+        count = value.numel()
+        value.copy_(torch.from_numpy(np.asarray(weights[start : start + count])).reshape(value.shape))
+        start += count
+    return model
+
+
+def _performance(settings: SortingSettings, variant: Variant, weights: dict[str, Tensor]) -> dict[str, float]:
+    model = loaded(variant, flat(weights))
+    stream = generator(settings.seed, "fresh lists", variant.name)
+    rows = variant.fresh_task.rows(settings.fresh, stream)
+    correct = variant.loss.correct(model, rows).double()
+    with torch.no_grad():
+        fresh = variant.loss(model, rows).double().mean(1)
+        own = variant.loss(model, data_of(settings, variant)).double().mean(1)
+    lists = correct.prod(1)
+    return {
+        "loss": float(own.mean()),
+        "loss_se": float(own.std() / len(own) ** 0.5),
+        "fresh_loss": float(fresh.mean()),
+        "token_accuracy": float(correct.mean()),
+        "token_accuracy_se": float(correct.mean(1).std() / len(rows) ** 0.5),
+        "list_accuracy": float(lists.mean()),
+        "list_accuracy_se": float(lists.std() / len(rows) ** 0.5),
+    }
+
+
+def data_of(settings: SortingSettings, variant: Variant) -> Tensor:
+    """The n examples that every LLC of the variant refers to, drawn as its training data are."""
+    return variant.task.rows(settings.examples, generator(settings.seed, "data set", variant.name))
+
+
+def measure(task: Checkpoint) -> xr.Dataset:
+    """λ̂ of the whole model at every nβ, and of each head at the frozen one; dims ``setting`` and ``component``."""
+    settings, variant = task.settings, task.variant
+    model, data = loaded(variant, task.weights), data_of(settings, variant)
+    frozen = {
+        "localization": settings.localization,
+        "batch_size": settings.batch_size,
+        "chains": settings.chains,
+        "draws": settings.draws,
+        "seed": settings.seed,
+        "progress": False,
+    }
+    heads = [f"0:{head}" for head in range(variant.heads)]
+    rows, done = [], 0
+    total = len(NEIGHBOURS) + task.by_head * len(heads)
+    for factor in NEIGHBOURS.values():
+        n_beta = factor * settings.n_beta
+        found = {WHOLE: estimate_llc(model, data, variant.loss, n_beta=n_beta, **frozen)}
+        report_progress((done := done + 1) / total)
+        for head in heads:
+            if task.by_head and factor == 1.0:
+                found[head] = estimate_llc(model, data, variant.loss, head, n_beta=n_beta, **frozen)
+                report_progress((done := done + 1) / total)
+            else:
+                found[head] = _nothing(found[WHOLE])
+        rows.append(xr.concat([one[list(KEPT)] for one in found.values()], "component", combine_attrs="drop"))
+    out = xr.concat(rows, "setting", combine_attrs="drop")
+    return out.assign_coords(component=[WHOLE, *heads], setting=list(NEIGHBOURS))
+
+
+def _nothing(like: xr.Dataset) -> xr.Dataset:
+    """An estimate that was not made."""
+    return like[list(KEPT)].map(
+        lambda values: (
+            xr.full_like(values, np.nan, dtype=float) if values.dtype.kind in "fi" else values.where(False, "")
+        )
+    )

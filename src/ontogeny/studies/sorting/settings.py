@@ -1,0 +1,165 @@
+"""The sorting study's variants and presets, with the reasons for what the document leaves open.
+
+"Structure Formation in Algorithmic Transformers" gives width 96, head width 48, one attention-only layer, lists of 10
+distinct numbers 0-50, Adam, and for some models the number of steps. It does not state batch, learning rate, decay,
+how the LLC was sampled, or the size of the cumulative-sum model.
+
+- Batches of 256 fresh lists, learning rate 1e-3. One step of the two-head model takes about 20 ms on one core.
+- The local posterior is the same for all variants, checkpoints and seeds, at nβ and γ below; beside it stand λ̂ at twice
+  and half nβ. Kernel, step and burn-in go by rule. The data set of the LLC is ``examples`` fresh lists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from ontogeny.inputs.algorithmic_tasks import CumulativeSums, SignOfSum, SortedLists, SortedPart
+from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
+from ontogeny.inputs.one_layer import OneLayerConfig, OneLayerTransformer
+
+WEIGHT_DECAY = 1e-3
+WIDTH, HEAD_WIDTH = 96, 48
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model on one task; ``steps`` of training."""
+
+    name: str
+    title: str
+    steps: int
+    heads: int = 2
+    layer_norm: bool = True
+    weight_decay: float = WEIGHT_DECAY
+    numbers: int = 51
+    length: int = 10
+    swaps: bool = False
+    cumulative: bool = False
+
+    @property
+    def task(self) -> SortedLists | CumulativeSums:
+        """What makes its data."""
+        return CumulativeSums() if self.cumulative else SortedLists(self.numbers, self.length, self.swaps)
+
+    @property
+    def fresh_task(self) -> SortedLists | CumulativeSums:
+        """What accuracy is told on: without the noise."""
+        return CumulativeSums() if self.cumulative else SortedLists(self.numbers, self.length)
+
+    @property
+    def loss(self) -> SortedPart | SignOfSum:
+        """Cross-entropy at the positions that are to be predicted."""
+        return SignOfSum(CumulativeSums().largest) if self.cumulative else SortedPart(self.length)
+
+    @property
+    def tokens(self) -> range:
+        """The tokens that circuits are shown for: the numbers, without the separator."""
+        return range(CumulativeSums().vocabulary if self.cumulative else self.numbers)
+
+    def model(self, seed: int = 0) -> nn.Module:
+        """The untrained model."""
+        task = self.task
+        if self.cumulative:
+            config = OneLayerConfig(
+                task.vocabulary, 3, task.positions, WIDTH, self.heads, HEAD_WIDTH, 4 * WIDTH, self.layer_norm
+            )
+            return OneLayerTransformer(config, seed)
+        return AttentionOnly(
+            AttentionOnlyConfig(
+                vocabulary=task.vocabulary,
+                context=task.positions,
+                width=WIDTH,
+                layers=1,
+                heads=self.heads,
+                head_width=HEAD_WIDTH,
+                layer_norm=self.layer_norm,
+                positions="standard",
+            ),
+            seed,
+        )
+
+
+@dataclass(frozen=True)
+class SortingSettings:
+    """Everything the study's numbers depend on, except which seeds are run."""
+
+    preset: str
+    variants: tuple[Variant, ...]
+    early: int
+    """Checkpoints evenly spaced in log step."""
+    linear: int
+    """Checkpoints evenly spaced in step."""
+    seeds: int
+    """Training seeds of every variant; ``--seeds`` asks for more."""
+    by_head: int
+    """How many of the checkpoints have an LLC for every head."""
+
+    train_batch: int = 256
+    learning_rate: float = 1e-3
+    examples: int = 2000
+    n_beta: float = 100.0
+    localization: float = 100.0
+    chains: int = 4
+    draws: int = 200
+    batch_size: int = 16
+    fresh: int = 1000
+    """Lists that accuracy is told on."""
+    seed: int = 0
+    """Of every random stream of the study; training seeds are numbered from 0 whatever it is."""
+
+    def identity(self) -> dict[str, Any]:
+        """What names the study in its folder."""
+        return {"study": "sorting", **asdict(self)}
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name."""
+        return next(one for one in self.variants if one.name == name)
+
+
+BASELINE = "2 heads"
+NEIGHBOURS = {"frozen": 1.0, "twice nβ": 2.0, "half nβ": 0.5}
+"""What λ̂ is measured at, by the factor of nβ."""
+
+_ALL = (
+    Variant("1 head", "one head", 30_000, heads=1),
+    Variant("2 heads", "two heads, the baseline", 30_000),
+    Variant("3 heads", "three heads", 30_000, heads=3),
+    Variant("4 heads", "four heads", 30_000, heads=4),
+    Variant("no layer norm", "two heads, no layer norm", 30_000, layer_norm=False),
+    Variant("no decay", "two heads, no weight decay", 30_000, weight_decay=0.0),
+    Variant("neither", "two heads, neither layer norm nor decay", 30_000, layer_norm=False, weight_decay=0.0),
+    Variant("noise", "two heads, neighbours swapped", 30_000, swaps=True),
+    Variant("202 tokens", "two heads, a vocabulary of 202", 30_000, numbers=201),
+    Variant("20 numbers", "two heads, lists of 20", 20_000, length=20),
+    Variant("cumulative sum", "sign of the cumulative sum, one head and one MLP", 10_000, heads=1, cumulative=True),
+)
+_FULL_STEPS = {"no layer norm": 60_000, "4 heads": 100_000}
+
+
+def _shortened(name: str, steps: int) -> Variant:
+    return replace(next(one for one in _ALL if one.name == name), steps=steps)
+
+
+PRESETS = {
+    "quick": SortingSettings(
+        "quick", tuple(_shortened(name, 7000) for name in ("1 head", "2 heads")), early=13, linear=7, seeds=2, by_head=4
+    ),
+    "variants": SortingSettings("variants", _ALL, early=18, linear=12, seeds=1, by_head=6),
+    "full": SortingSettings(
+        "full",
+        tuple(replace(one, steps=_FULL_STEPS.get(one.name, 60_000)) for one in _ALL),
+        early=30,
+        linear=30,
+        seeds=5,
+        by_head=12,
+    ),
+}
+
+DESCRIPTIONS = {
+    "quick": "1 and 2 heads, 7000 steps, 20 checkpoints",
+    "variants": "every variant, up to 30,000 steps, 30 checkpoints",
+    "full": "every variant at the document's lengths, 60 checkpoints",
+}

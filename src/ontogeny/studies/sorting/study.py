@@ -1,0 +1,149 @@
+"""The sorting study from end to end: train, follow LLC and circuits, state what was found, report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+from ontogeny.core.schema import describe
+from ontogeny.core.version import __version__
+from ontogeny.execution.chunks import Chunk
+from ontogeny.execution.executors import executor as get_executor
+from ontogeny.metrics.circuits import full_circuits
+from ontogeny.metrics.structure import matrix_rank, mean_overlap, mean_symmetry, participation_ratio, summed
+from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
+from ontogeny.studies.sorting.measure import Checkpoint, Training, by_head_steps, loaded, measure, steps_of, train
+from ontogeny.studies.sorting.settings import PRESETS, SortingSettings, Variant
+from ontogeny.studies.start import check_call
+
+
+def run(
+    preset: str = "quick",
+    *,
+    seeds: int | None = None,
+    out: Path | None = None,
+    progress: bool = True,
+    workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+) -> Path:
+    """Carry out the study and return the path of its report; run again, it goes on where it was, seed by seed.
+
+    Writes ``results.zarr`` (a group a variant, with dims seed, checkpoint and, of circuits, head: loss, accuracy,
+    λ̂ of the whole model and of heads at three nβ, circuits and the measures of their order), ``summary.json`` (every
+    figure the report states), ``report.html`` and the frames of the circuits as ``circuits-VARIANT.gif``.
+
+    Args:
+        preset: "quick", "variants" or "full".
+        seeds: how many training seeds of every variant, from 0; more seeds later resume the same folder, and seeds that
+            it holds are never dropped.
+        out: the folder; by default runs/sorting-PRESET.
+        progress: show progress bars on a terminal.
+        workers: processes; by default one a core.
+        executor: "local", this machine, or "ray"; the results are the same.
+        address: of a Ray cluster to join; None: one is started on this machine.
+
+    Raises:
+        OntogenyError: for an unknown preset, no seeds, or a folder that holds something else.
+    """
+    check_call(preset, seeds, presets=PRESETS)
+    run_chunks = partial(get_executor(executor, address), progress=progress, workers=workers)
+    settings = PRESETS[preset]
+    store = Store(out or Path("runs") / f"sorting-{preset}", settings.identity())
+    count = max(seeds or settings.seeds, _seeds_there(store))
+    groups = {}
+    for seed in range(count):  # a seed of every variant before the next: what there is can be reported at any time
+        run_chunks(train, [_training(settings, one, seed) for one in settings.variants], store, text=f"training {seed}")
+        todo = [chunk for one in settings.variants for chunk in _checkpoints(settings, one, seed, store)]
+        run_chunks(measure, todo, store, text=f"measuring {seed}")
+    for one in settings.variants:
+        each = [_assembled(settings, one, seed, store) for seed in range(count)]
+        groups[group_of(one)] = describe(xr.concat(each, "seed", combine_attrs="drop"))
+    root = xr.Dataset(attrs={"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": count})
+    write_zarr(store.folder / "results.zarr", {None: root, **groups})
+    return report(store.folder)
+
+
+def group_of(variant: Variant) -> str:
+    """The Zarr group of a variant."""
+    return variant.name.replace(" ", "_")
+
+
+def _seeds_there(store: Store) -> int:
+    results = store.folder / "results.zarr"
+    return int(read_zarr(results).attrs["seeds"]) if results.exists() else 0
+
+
+def _training(settings: SortingSettings, variant: Variant, seed: int) -> Chunk:
+    key = content_key("sorting, train", __version__, _depends(settings), asdict(variant), seed)
+    return Chunk(key, Training(settings, variant, seed), f"training {variant.name}, seed {seed}")
+
+
+def _depends(settings: SortingSettings) -> dict[str, object]:
+    """What a chunk depends on of the settings: a preset's name and its other variants change nothing."""
+    return {name: value for name, value in asdict(settings).items() if name not in ("preset", "variants", "seeds")}
+
+
+def _checkpoints(settings: SortingSettings, variant: Variant, seed: int, store: Store) -> list[Chunk]:
+    weights = store.load(_training(settings, variant, seed).key)["weights"].values
+    own = by_head_steps(settings, variant)
+    tasks = [
+        Checkpoint(settings, variant, seed, step, step in own, weights[place])
+        for place, step in enumerate(steps_of(settings, variant))
+    ]
+    return [
+        Chunk(
+            content_key("sorting, measure", __version__, _depends(settings), asdict(variant), task.step, task.weights),
+            task,
+            f"LLC of {variant.name}, seed {seed}, step {task.step}",
+        )
+        for task in tasks
+    ]
+
+
+def _assembled(settings: SortingSettings, variant: Variant, seed: int, store: Store) -> xr.Dataset:
+    """Everything measured of one seed, dims ``checkpoint``, ``setting``, ``component`` and those of circuits."""
+    trained = store.load(_training(settings, variant, seed).key)
+    chunks = _checkpoints(settings, variant, seed, store)
+    estimates = xr.concat([store.load(chunk.key) for chunk in chunks], "checkpoint", combine_attrs="drop")
+    out = trained.drop_vars("weights").merge(estimates)
+    shown = circuits(variant, trained["weights"].values)
+    out["translational_symmetry"] = mean_symmetry(shown)
+    out["head_overlap"] = mean_overlap(shown)
+    out["rank_sum"] = summed(matrix_rank, shown)
+    out["participation_sum"] = summed(participation_ratio, shown)
+    out["qk"], out["ov"] = shown["qk"].astype(np.float32), shown["ov"].astype(np.float32)
+    return out.expand_dims(seed=[seed])
+
+
+def circuits(variant: Variant, weights: np.ndarray) -> xr.Dataset:
+    """The circuits of all heads at all checkpoints; flat weights (checkpoint, weight)."""
+    each = []
+    for row in weights:
+        with torch.no_grad():
+            each.append(full_circuits(loaded(variant, row), tokens=variant.tokens))
+    return xr.concat(each, "checkpoint")
+
+
+def report(folder: Path) -> Path:
+    """Write summary.json, report.html and the GIFs from the measurements in ``folder``; returns the report's path.
+
+    Raises:
+        OntogenyError: if the folder holds no measurements.
+    """
+    from ontogeny.report.sorting import summarise, write_sorting_report
+
+    results = folder / "results.zarr"
+    settings = json.loads(read_zarr(results).attrs["settings"])
+    measured = {one["name"]: read_zarr(results, one["name"].replace(" ", "_")) for one in settings["variants"]}
+    summary = summarise(measured, settings)
+    write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False))
+    page = folder / "report.html"
+    write_sorting_report(page, measured, summary)
+    return page
