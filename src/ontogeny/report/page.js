@@ -17,8 +17,8 @@
 
   // plotly.js writes into what it is given, so every drawing gets a copy of its own.
   const draw = (plot, view) => {
-    const { data, layout } = structuredClone(view);
-    return Plotly.react(plot, data, layout, CONFIG);
+    const { data, layout, frames } = structuredClone(view);
+    return Plotly.react(plot, { data, layout, frames, config: CONFIG });
   };
 
   const selector = (figure, onChange) => {
@@ -37,8 +37,8 @@
 
   const views = (figure, plot, payload) => {
     const show = () => {
-      const { data, layout } = payload.views[chosen()];
-      return draw(plot, { data, layout: { ...layout, template: payload.template } });
+      const view = payload.views[chosen()];
+      return draw(plot, { ...view, layout: { ...view.layout, template: payload.template } });
     };
     const chosen = selector(figure, show);
     return show();

@@ -246,7 +246,8 @@ def _views(figures: Sequence[go.Figure]) -> str:
 
 def _plain(figure: go.Figure) -> dict[str, Any]:
     made = figure.to_dict()
-    return {"data": made["data"], "layout": made["layout"]}
+    frames = {"frames": made["frames"]} if made.get("frames") else {}
+    return {"data": made["data"], "layout": made["layout"]} | frames
 
 
 def _json(value: object) -> str:

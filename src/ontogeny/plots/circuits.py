@@ -1,0 +1,222 @@
+"""Circuits moving over training under the curves that go with them, and curves of several models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from ontogeny.estimators.status import usable
+from ontogeny.plots import theme
+
+LEVELS = 127
+"""Entries are drawn as whole numbers between minus and plus this, so that a page of many frames stays small."""
+SCALE_QUANTILE = 0.995
+"""Of the absolute entries of a circuit over all of training: what has the full colour."""
+COLOURS = ((0.0, "#b2182b"), (0.25, "#f4a582"), (0.5, "#ffffff"), (0.75, "#92c5de"), (1.0, "#2166ac"))
+MILLISECONDS_A_FRAME = 350
+CURVES = {
+    "llc": ("λ̂(nβ, γ)", "#0072b2"),
+    "token_accuracy": ("accuracy a token", "#009e73"),
+    "list_accuracy": ("accuracy a list", "#7a7f87"),
+    "head_overlap": ("head overlap", "#d55e00"),
+    "translational_symmetry": ("translational symmetry", "#a8447f"),
+    "rank_sum": ("sum of ranks", "#b87900"),
+    "participation_sum": ("sum of participation ratios", "#000000"),
+}
+PANELS = (
+    ("λ̂", ("llc",)),
+    ("share", ("token_accuracy", "list_accuracy", "head_overlap", "translational_symmetry")),
+    ("dimensions", ("rank_sum", "participation_sum")),
+)
+
+
+def clock(steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Step 0 on a logarithmic axis: drawn at half the first step after it."""
+    later = steps[steps > 0]
+    return np.where(steps > 0, steps, later.min() / 2 if later.size else 1.0)
+
+
+def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
+    """One seed: curves over log step above the QK and OV circuits of every head, with a slider, a button and a cursor.
+
+    measurements: ``llc``, ``llc_se``, ``chains_lost``, ``regime``, ``qk``, ``ov`` and the curves of ``CURVES``, with
+    dims checkpoint, head and those of circuits, of one seed, setting and component.
+    """
+    heads = [str(name) for name in measurements["head"].values]
+    steps = measurements["step"].values.astype(float)
+    made = make_subplots(
+        rows=5,
+        cols=len(heads),
+        row_heights=[0.17, 0.17, 0.12, 0.27, 0.27],
+        vertical_spacing=0.055,
+        horizontal_spacing=0.06,
+        specs=[*[[{"colspan": len(heads)}, *[None] * (len(heads) - 1)]] * 3, *[[{}] * len(heads)] * 2],
+        subplot_titles=[
+            "",
+            "",
+            "",
+            *(f"QK of head {name}" for name in heads),
+            *(f"OV of head {name}" for name in heads),
+        ],
+    )
+    made.update_layout(template=theme.template(), height=1120, uirevision="keep", **theme.legend_above(2))
+    for row, (title, names) in enumerate(PANELS, start=1):
+        for name in names:
+            for trace in _curve(measurements, name, clock(steps)):
+                made.add_trace(trace, row=row, col=1)
+        made.update_yaxes(title_text=title, row=row, col=1)
+        made.update_xaxes(type="log", row=row, col=1, matches="x", showticklabels=row == 3)
+    made.update_xaxes(title_text="training step", row=3, col=1)
+    first = len(made.data)
+    pictures = [levels(measurements[name].sel(head=head)) for name in ("qk", "ov") for head in heads]
+    shown = len(steps) - 1
+    for number, (values, largest) in enumerate(pictures):
+        row, col = divmod(number, len(heads))
+        made.add_trace(
+            _heatmap(values[shown], largest, row == 0, number == len(pictures) - 1), row=4 + row, col=1 + col
+        )
+        made.update_xaxes(title_text="source token" if row == 0 else "output token", row=4 + row, col=1 + col)
+        made.update_yaxes(
+            title_text=("destination token" if row == 0 else "source token") if col == 0 else "",
+            autorange="reversed",
+            row=4 + row,
+            col=1 + col,
+        )
+    places = list(range(first, len(made.data)))
+    made.frames = [
+        go.Frame(
+            name=str(int(step)),
+            data=[{"type": "heatmap", "z": values[number]} for values, _ in pictures],
+            traces=places,
+            layout={"shapes": _cursor(clock(steps)[number])},
+        )
+        for number, step in enumerate(steps)
+    ]
+    made.update_layout(shapes=_cursor(clock(steps)[shown]), sliders=[_slider(steps, shown)], updatemenus=[_buttons()])
+    return made
+
+
+def _curve(one: xr.Dataset, name: str, x: NDArray[np.float64]) -> list[go.Scatter]:
+    label, colour = CURVES[name]
+    values = one[name].values.astype(float)
+    out = []
+    if name == "llc":
+        values = np.where(usable(one).values, values, np.nan)
+        error = 1.96 * one["llc_se"].values.astype(float)
+        out.append(theme.band(x, values - error, values + error, colour))
+    hover = f"step %{{x}}<br>{label} %{{y:.4g}}<extra></extra>"
+    line = {"color": colour, "width": 2}
+    out.append(
+        go.Scatter(
+            x=theme.compact(x), y=theme.compact(values), name=label, mode="lines+markers", line=line,
+            marker={"size": 4, "color": colour}, hovertemplate=hover,
+        )
+    )  # fmt: skip
+    return out
+
+
+def levels(circuit: xr.DataArray) -> tuple[NDArray[np.int8], float]:
+    """Whole numbers, (checkpoint, row, column), and the size of an entry that has the full colour."""
+    values = circuit.transpose("checkpoint", ...).values.astype(float)
+    largest = float(np.quantile(np.abs(values), SCALE_QUANTILE)) or 1.0
+    return np.clip(np.round(values / largest * LEVELS), -LEVELS, LEVELS).astype(np.int8), largest
+
+
+def _heatmap(values: NDArray[np.int8], largest: float, qk: bool, with_bar: bool) -> go.Heatmap:
+    rows, columns = ("destination", "source") if qk else ("source", "output")
+    return go.Heatmap(
+        z=values,
+        zmin=-LEVELS,
+        zmax=LEVELS,
+        colorscale=[list(pair) for pair in COLOURS],
+        showscale=with_bar,
+        colorbar={
+            "title": {"text": "entry"},
+            "tickvals": [-LEVELS, 0, LEVELS],
+            "ticktext": ["lowest", "0", "highest"],
+            "len": 0.25,
+            "y": 0.0,
+            "yanchor": "bottom",
+        },
+        hovertemplate=f"{rows} %{{y}}, {columns} %{{x}}<br>%{{z}} of {LEVELS} = {largest:.3g}<extra></extra>",
+    )
+
+
+def _cursor(x: float) -> list[dict[str, object]]:
+    line = {"color": theme.INK, "width": 1.5, "dash": "dot"}
+    return [
+        {"type": "line", "xref": axis.replace("y", "x"), "yref": f"{axis} domain", "x0": x, "x1": x, "y0": 0, "y1": 1,
+         "line": line} for axis in ("y", "y2", "y3")
+    ]  # fmt: skip
+
+
+def _slider(steps: NDArray[np.float64], shown: int) -> dict[str, object]:
+    still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+    return {
+        "active": shown,
+        "currentvalue": {"prefix": "training step "},
+        "pad": {"t": 36},
+        "x": 0.12,
+        "len": 0.88,
+        "steps": [
+            {"label": f"{int(step):,}", "method": "animate", "args": [[str(int(step))], still]} for step in steps
+        ],
+    }
+
+
+def _buttons() -> dict[str, object]:
+    go_on = {"frame": {"duration": MILLISECONDS_A_FRAME, "redraw": True}, "transition": {"duration": 0}}
+    stop = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}, "transition": {"duration": 0}}
+    return {
+        "type": "buttons",
+        "direction": "left",
+        "showactive": False,
+        "x": 0.0,
+        "y": 0.0,
+        "xanchor": "left",
+        "yanchor": "top",
+        "pad": {"t": 44},
+        "buttons": [
+            {"label": "Play", "method": "animate", "args": [None, {**go_on, "fromcurrent": True}]},
+            {"label": "Pause", "method": "animate", "args": [[None], stop]},
+        ],
+    }
+
+
+def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
+    """λ̂, accuracy, overlap and sum of ranks of several models over training; a thin line a seed, thick their mean."""
+    names = ("llc", "list_accuracy", "head_overlap", "translational_symmetry", "rank_sum")
+    made = make_subplots(rows=len(names), cols=1, shared_xaxes=True, vertical_spacing=0.03)
+    made.update_layout(template=theme.template(), height=900, uirevision="keep", **theme.legend_above(2))
+    for number, (model, one) in enumerate(measured.items()):
+        colour = theme.feature_colour(number)
+        x = clock(one["step"].values.astype(float))
+        for row, name in enumerate(names, start=1):
+            values = one[name].where(usable(one)) if name == "llc" else one[name]
+            values = values.transpose("seed", "checkpoint").values.astype(float)
+            known = np.isfinite(values).any(0)
+            mean = np.full(values.shape[1], np.nan)
+            mean[known] = np.nanmean(values[:, known], axis=0)
+            for line in values if len(values) > 1 else ():
+                made.add_trace(
+                    go.Scatter(x=theme.compact(x), y=theme.compact(line), mode="lines", showlegend=False,
+                               line={"color": theme.fade(colour, 0.35), "width": 1}, hoverinfo="skip",
+                               legendgroup=model),
+                    row=row, col=1,
+                )  # fmt: skip
+            made.add_trace(
+                go.Scatter(x=theme.compact(x), y=theme.compact(mean), mode="lines", name=model, legendgroup=model,
+                           showlegend=row == 1, line={"color": colour, "width": 2.5},
+                           hovertemplate=f"{model}<br>step %{{x}}<br>%{{y:.4g}}<extra></extra>"),
+                row=row, col=1,
+            )  # fmt: skip
+    for row, name in enumerate(names, start=1):
+        made.update_yaxes(title_text=CURVES[name][0], row=row, col=1)
+        made.update_xaxes(type="log", row=row, col=1)
+    made.update_xaxes(title_text="training step", row=len(names), col=1)
+    return made

@@ -1,0 +1,97 @@
+"""The report of the sorting study: its figures and tables in the order in which they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from ontogeny.plots import circuits
+from ontogeny.report.health import describe_health
+from ontogeny.report.page import Section, Table, write_report
+from ontogeny.report.sorting import text
+from ontogeny.report.sorting.summary import whole
+
+
+def write_sorting_report(
+    path: str | os.PathLike[str], measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]
+) -> Path:
+    """Write the report to `path` and return it; measured: variant -> results, summary: what `summarise` returns."""
+    return write_report(
+        path,
+        title="Sorting transformers: LLC and circuits over training",
+        abstract=text.abstract(summary),
+        conclusions=text.conclusions(summary),
+        settings=text.settings(summary),
+        health=describe_health(summary),
+        sections=sections(measured, summary),
+        footer="Every number of the conclusions is in summary.json, every measurement in results.zarr.",
+    )
+
+
+def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> list[Section]:
+    """The exhibits."""
+    frozen = {name: whole(one) for name, one in measured.items()}
+    return [
+        Section(
+            "Circuits in motion",
+            [
+                """Above: the curves of one seed over log training step (step 0 at half the first step after it). Below:
+                the full QK and OV circuits of its heads at the step under the cursor. Play, or move the slider."""
+            ],
+            figure={name: circuits.circuits_over_training(one.isel(seed=0)) for name, one in frozen.items()},
+            choice="variant",
+            caption=f"""Seed 0 of each variant. λ̂ with ±1.96 standard errors, where w* is a minimum (estimates below
+            baseline are left out); accuracy on {summary["settings"]["fresh"]:,} fresh lists; head overlap and
+            translational symmetry averaged over the QK and OV circuits; sums of the numerical ranks (singular values
+            above 1 % of the largest) and of the participation ratios of all these matrices. Heatmaps: blue positive,
+            red negative, one colour scale a matrix for all of training, full at its 99.5 % quantile; QK rows are
+            destination tokens, OV rows source tokens; the separator is left out. Dotted line: the step shown.""",
+            alt="Curves over training above heatmaps of QK and OV circuits, with a slider over training steps.",
+        ),
+        Section(
+            "Variants side by side",
+            figure=circuits.side_by_side(frozen),
+            caption="""λ̂ (usable estimates), accuracy a list, head overlap, translational symmetry and the sum of ranks
+            over training step. Thin: one seed; thick: mean over seeds. One head has no overlap.""",
+            alt="Five panels of curves over training step, coloured by variant.",
+        ),
+        Section(
+            "What was found",
+            table=Table(
+                ("finding", *summary["findings"]),
+                [
+                    [words, *(text.said(found[name]) for found in summary["findings"].values())]
+                    for name, words in text.FINDINGS.items()
+                ],
+            ),
+            table_caption="""Mean over seeds with its 95 % Student t interval, alone where one seed has a value; — where
+            none has. Peak: the highest usable λ̂, which of noisy points lies an error or two too high. Ends are means of
+            the last three checkpoints. A region is at least two neighbouring tokens whose largest OV diagonal entry is
+            one head's. Crystallization: the share of positive QK mass above the diagonal inside the triangles over a
+            head's own regions.""",
+        ),
+        Section(
+            "Heads",
+            table=Table(
+                ("variant", "head", "step", "λ̂ ± s.e.", "status", "regime"),
+                [
+                    [
+                        name,
+                        head["head"],
+                        int(head["step"]),
+                        f"{head['llc']:.3g} ± {head['llc_se']:.2g}",
+                        head["status"].replace("_", " "),
+                        head["regime"].replace("_", " "),
+                    ]
+                    for name, found in summary["findings"].items()
+                    for head in found["heads"]
+                ],
+                text_columns=(0, 1, 4, 5),
+            ),
+            table_caption="λ̂ of each head alone (weight-refined), seed 0, at the last checkpoint that has one.",
+        ),
+    ]

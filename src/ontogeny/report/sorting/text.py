@@ -1,0 +1,122 @@
+"""The words of the sorting report: sentences rendered from its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ontogeny.report.words import interval, number, render
+
+ABSTRACT = """
+Transformers of one attention layer learn to sort lists of distinct numbers. Along their training λ̂ of the whole model
+and of every head stands beside accuracy and beside measures of the heads' full QK and OV circuits: {{ variants | length
+| count("variant") }}, {{ seeds | count("seed") }} each.
+"""
+
+OF_VARIANT = """
+{{ title | upper_first }} ({{ found["seeds"] | count("seed") }}, {{ found["last_step"] | integer }} steps):
+{%- if found["accuracy_step"] %} {{ (100 * accurate) | integer }} % of its final accuracy from step {{ said["accuracy_step"]
+}} on; at the end {{ said["accuracy_end"] }} of fresh lists are right.{% endif %}
+{%- if found["llc_peak"] %} λ̂ peaks at {{ said["llc_peak"] }} (step {{ said["llc_peak_step"] }}) and ends at
+{{ said["llc_end"] }}: a fall of more than three standard errors in {{ found["llc_fell"]["count"] }} of
+{{ found["llc_fell"]["n"] }} seeds
+{%- if found["llc_fall_step"] %}, halfway at step {{ said["llc_fall_step"] }}{% endif %}; at twice nβ in
+{{ found["llc_fell_at"]["twice nβ"] }}, at half nβ in {{ found["llc_fell_at"]["half nβ"] }}. Lists right at the peak:
+{{ said["accuracy_at_peak"] }}.
+{%- else %} λ̂ has too few usable estimates for a peak.{% endif %}
+{%- if found["overlap_peak"] %} Heads overlap by at most {{ said["overlap_peak"] }} and by {{ said["overlap_end"] }} at the
+end{% if found["overlap_fall_step"] %}, halfway at step {{ said["overlap_fall_step"] }}{% endif %}.{% endif %}
+{%- if found["rank_start"] %} The ranks sum to {{ said["rank_start"] }} before training and {{ said["rank_end"] }} after.{% endif %}
+"""
+
+UNCERTAIN = """
+With {{ seeds | count("seed") }} the intervals over seeds (Student t, 95 %) are
+{{ "missing" if seeds == 1 else "wide" }}: read them before any difference between variants. Five seeds are the least
+from which such an interval says much; `--seeds 5` adds them to this folder.
+"""
+
+LIMITS = """
+λ̂(nβ, γ) is tempered and localised: it compares checkpoints measured alike, and is not the learning coefficient. Its
+errors hold for these {{ settings["examples"] | integer }} lists. The circuits leave out positions, biases and the
+division by the standard deviation in layer norms. QK and OV are measured as if they were independent, which they are
+not.
+"""
+
+FINDINGS = {
+    "accuracy_step": "accuracy (99 % of its end, for good), step",
+    "accuracy_end": "lists right at the end",
+    "llc_peak": "peak of λ̂",
+    "llc_peak_step": "its step",
+    "llc_end": "λ̂ at the end",
+    "llc_fall": "fall of λ̂",
+    "llc_fall_step": "halfway down, step",
+    "overlap_peak": "largest overlap",
+    "overlap_end": "overlap at the end",
+    "overlap_fall_step": "halfway down, step",
+    "rank_start": "sum of ranks at the start",
+    "rank_end": "sum of ranks at the end",
+    "participation_end": "sum of participation ratios at the end",
+    "symmetry_end": "translational symmetry at the end",
+    "regions_end": "vocabulary regions of all heads",
+    "opposition_end": "lowest cosine of a head's OV with the others' sum",
+    "anti_states_end": "anti-state heads",
+    "crystallization_end": "crystallization of QK at the end",
+    "crystallization_step": "95 % of that for good, step",
+}
+
+
+def said(finding: Mapping[str, Any] | None) -> str:
+    """A finding with its interval; steps and large numbers as whole ones."""
+    if finding is None:
+        return "—"
+    large = abs(finding["mean"]) >= 100
+    return interval(finding, 0) if large else interval(finding)
+
+
+def of_variant(summary: Mapping[str, Any], name: str) -> str:
+    """The paragraph on a variant."""
+    found = summary["findings"][name]
+    words = {key: said(found[key]) for key in FINDINGS} | {"accuracy_at_peak": said(found["accuracy_at_peak"])}
+    return render(
+        OF_VARIANT,
+        {"title": summary["variants"][name]["title"], "found": found, "said": words, "accurate": summary["accurate"]},
+    )
+
+
+def conclusions(summary: Mapping[str, Any]) -> list[str]:
+    """A paragraph a variant, then what limits them."""
+    paragraphs = [of_variant(summary, name) for name in summary["findings"]]
+    if summary["seeds"] < 5:
+        paragraphs.append(render(UNCERTAIN, summary))
+    return [*paragraphs, render(LIMITS, summary)]
+
+
+def abstract(summary: Mapping[str, Any]) -> str:
+    """What the study does."""
+    return render(ABSTRACT, summary)
+
+
+def settings(summary: Mapping[str, Any]) -> dict[str, str | int | float]:
+    """The table of settings, in words."""
+    given = summary["settings"]
+    names = {
+        "train_batch": "training batch, lists",
+        "learning_rate": "learning rate (Adam)",
+        "examples": "lists in the data set of λ̂, n",
+        "n_beta": "nβ, 1/loss",
+        "localization": "γ, 1/weight²",
+        "chains": "chains",
+        "draws": "draws a chain",
+        "batch_size": "batch of the sampler, lists",
+        "fresh": "fresh lists that accuracy is told on",
+        "seed": "seed of the random streams",
+    }
+    out: dict[str, str | int | float] = {"preset": summary["preset"], "training seeds": summary["seeds"]}
+    out |= {words: given[name] for name, words in names.items()}
+    for name, one in summary["variants"].items():
+        decay = number(one["weight_decay"]) if one["weight_decay"] else "none"
+        out[f"variant: {name}"] = (
+            f"{one['title']}; {one['steps']:,} steps, weight decay {decay}, "
+            f"layer norm {'yes' if one['layer_norm'] else 'no'}"
+        )
+    return out
