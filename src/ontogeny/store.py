@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.processes import alive
+from ontogeny.core.temporary_files import is_left, original_of, temporary_beside
 
 FORMAT = 1
 """Part of every key: raised when the meaning of stored chunks changes."""
@@ -37,6 +37,8 @@ def content_key(*parts: Any) -> str:
 
 class Store:
     """The folder of one study. A chunk is there whole or not at all; nothing of another study is ever overwritten.
+
+    Several processes, on several machines too, may work in one folder: at worst a chunk is computed twice.
 
     Args:
         folder: made if it does not exist.
@@ -109,22 +111,33 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 def write_zarr(path: Path, groups: Mapping[str | None, xr.Dataset]) -> None:
     """Write a root Dataset (key None) and named groups as one Zarr, then put it in place of whatever was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_beside(path)
     temporary.parent.mkdir(parents=True, exist_ok=True)
-    for mode, (group, dataset) in zip(["w", *"a" * (len(groups) - 1)], groups.items(), strict=True):
-        dataset = _words_as_objects(dataset.drop_encoding())
-        with warnings.catch_warnings():
-            # readers expect consolidated metadata; the format does not specify it yet, and zarr warns that it does not
-            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-            dataset.to_zarr(temporary, group=group, mode=mode, consolidated=True)
-    if path.exists():
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        for mode, (group, dataset) in zip(["w", *"a" * (len(groups) - 1)], groups.items(), strict=True):
+            dataset = _words_as_objects(dataset.drop_encoding())
+            with warnings.catch_warnings():
+                # readers expect consolidated metadata; the format does not specify it yet, and zarr warns of that
+                warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+                dataset.to_zarr(temporary, group=group, mode=mode, consolidated=True)
+        _put(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    old = temporary.with_suffix(".old")
+    with suppress(FileNotFoundError):  # nothing there, or another process is replacing it
         path.rename(old)
+    try:
         temporary.rename(path)
-        shutil.rmtree(old)
-    else:
-        temporary.rename(path)
+    except OSError:
+        if not path.exists():  # or else another process was faster, and what it put there is as good
+            raise
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def read_zarr(path: Path, group: str | None = None) -> xr.Dataset:
@@ -150,14 +163,14 @@ def _words_as_objects(dataset: xr.Dataset) -> xr.Dataset:
 def _tidy(folder: Path) -> None:
     """Put back what a killed process had set aside, and drop what it had half written.
 
-    Names are .NAME.PID.old and .NAME.PID.tmp; what a living process has under way is left alone.
+    What a living process has under way is left alone, and so is what another machine wrote.
     """
-    for left in [*folder.glob(".*.old"), *folder.glob(".*.tmp"), *(folder / "chunks").glob(".*.tmp")]:
-        name, pid, kind = left.name[1:].rsplit(".", 2)
-        if alive(pid):
+    places = (folder, folder / "chunks")
+    for left in [one for place in places for kind in (".*.old", ".*.tmp") for one in place.glob(kind)]:
+        if not is_left(left):
             continue
-        if kind == "old" and not (folder / name).exists():
-            left.rename(folder / name)
+        if left.suffix == ".old" and not original_of(left).exists():
+            left.rename(original_of(left))
         elif left.is_dir():
             shutil.rmtree(left)
         else:
@@ -166,7 +179,7 @@ def _tidy(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 

@@ -30,10 +30,15 @@ def cores() -> int:
 
 
 def one_thread() -> None:
-    """Make tensor operations single-threaded: threads beside busy processes slow tiny operations tens of times."""
+    """Make tensor operations single-threaded, and those of NumPy and SciPy.
+
+    Threads beside busy processes slow tiny operations tens of times, and sums over several differ in their last bits.
+    """
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 def _worker(done: Any, started: Any, gpus: int, sent: bytes) -> None:
@@ -91,15 +96,20 @@ def _without_control_c() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread_here() -> Iterator[None]:
+def _as_in_a_worker() -> Iterator[None]:
+    """Inside, threads and torch's default dtype are those of a fresh worker process."""
     import torch
+    from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    one_thread()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    with threadpool_limits(1):
+        try:
+            torch.set_num_threads(1)
+            torch.set_default_dtype(torch.float32)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_default_dtype(dtype)
 
 
 _count: Any = None
@@ -172,7 +182,7 @@ def run_chunks(
     with progress_bar(text, len(chunks), progress) as tick:
         tick(before)
         if workers <= 1:
-            with _one_thread_here():
+            with _as_in_a_worker():
                 for done, chunk in enumerate(left, start=before):
                     with listening(lambda share, done=done: tick(done + share)):  # type: ignore[misc]
                         _commit(work, chunk, shelf, inputs)

@@ -341,7 +341,10 @@ def start(
 
 def _velocities(seed: int, names: Sequence[object], dim: int, like: Tensor, axis: int) -> Tensor:
     at = like.device
-    rows = [torch.randn(dim, generator=generator(seed, "velocity", name, device=at), device=at) for name in names]
+    rows = [
+        torch.randn(dim, generator=generator(seed, "velocity", name, device=at), dtype=torch.float32, device=at)
+        for name in names
+    ]
     stacked = torch.stack(rows)
     return (stacked.T if axis == -1 else stacked).contiguous().to(like)
 
