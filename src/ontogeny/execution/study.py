@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from ontogeny.execution.cost import RESULT_BYTES, Cost, total
 from ontogeny.execution.frozen import Frozen, read_frozen, write_frozen
 from ontogeny.execution.tasks import Planned, Product, compute
 from ontogeny.inputs.checkpoints import Checkpoints
+from ontogeny.inputs.load_weights import copied
 from ontogeny.inputs.losses import LossFunction
 from ontogeny.inputs.named.models import vocabulary
 from ontogeny.inputs.weight_files import write_weights
@@ -73,7 +73,7 @@ class Study:
         store = self.begin()
         held = read_frozen(self.out, self.asked.settings)
         # a copy, since weights are loaded into it
-        model = copy.deepcopy(self.model).cpu()
+        model = copied(self.model)
         shared = {"model": model, "data": self.data, "loss_fn": self.loss_fn, "selections": self.selections}
         with self._readable() as weights:
             common = {"shared": shared, "progress": progress, "workers": workers, "parts": weights, "gpus": self.gpus}
