@@ -1,4 +1,4 @@
-"""og.measure with a wrong argument: one sentence, and where nothing had begun no folder; what is a right one is taken."""
+"""og.measure with a wrong argument is one sentence, and where nothing had begun no folder; what is right is taken."""
 
 import json
 import threading
