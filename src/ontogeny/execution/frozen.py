@@ -36,6 +36,8 @@ def read_frozen(folder: Path, asked: Settings) -> Frozen | None:
         return None
     try:
         held = Frozen(**json.loads(file.read_text(encoding="utf-8")))
+        if not (math.isfinite(held.n_beta) and math.isfinite(held.localization)):  # TypeError: they are no numbers
+            raise ValueError(held)
     except (ValueError, TypeError) as error:
         raise OntogenyError(f"out: {file} cannot be read; name another folder, or remove that one.") from error
     for name in ("n_beta", "localization"):

@@ -48,11 +48,11 @@ def _worker(done: Any, started: Any, gpus: int, sent: bytes) -> None:
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     one_thread()
     _count = done
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
     if gpus:
         import torch
 
-        with started.get_lock():
-            number, started.value = started.value, started.value + 1
         torch.cuda.set_device(number % gpus)
     try:
         _inputs = pickle.loads(sent)
@@ -172,7 +172,8 @@ def run_chunks(
         gpus: how many GPUs the work uses, dealt out to the workers in turn: in each, "cuda" is its own.
 
     Raises:
-        OntogenyError: if a worker dies again, or cannot be sent what it is to read; else what a chunk raises.
+        OntogenyError: if a worker dies again, none can start, or what it is to read cannot be sent; else what a chunk
+            raises.
     """
     check_workers(workers)
     left = [chunk for chunk in chunks if not shelf.has(chunk.key)]
@@ -212,8 +213,8 @@ def _in_processes(
 ) -> None:
     """Compute chunks in so many processes; ``tick`` is told how many are done, parts of chunks included."""
     context = multiprocessing.get_context("spawn")
-    done_by_all = context.Value("d", 0.0)
-    given = (done_by_all, context.Value("i", 0), gpus, sent)
+    done_by_all, started = context.Value("d", 0.0), context.Value("i", 0)
+    given = (done_by_all, started, gpus, sent)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker, initargs=given) as pool:
         try:
             with _without_control_c():
@@ -223,9 +224,14 @@ def _in_processes(
                 for future in done_now:
                     future.result()
                 tick(done_by_all.value)
-        except BaseException:
+        except BaseException as error:
             processes = list((pool._processes or {}).values())  # shutdown forgets them
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()
+            if isinstance(error, BrokenProcessPool) and not started.value:
+                raise OntogenyError(
+                    "worker processes could not start; each first runs the calling script, so put the call under "
+                    "`if __name__ == '__main__':`, or give workers=1."
+                ) from error
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from ontogeny.execution.frozen import Frozen, read_frozen, write_frozen
 from ontogeny.execution.tasks import Planned, Product, compute
 from ontogeny.inputs.checkpoints import Checkpoints
 from ontogeny.inputs.components import overlaps_in_words
+from ontogeny.inputs.load_weights import copied
 from ontogeny.inputs.losses import LossFunction
 from ontogeny.inputs.named.models import vocabulary
 from ontogeny.inputs.weight_files import write_weights
@@ -74,7 +74,7 @@ class Study:
         store = self.begin()
         held = read_frozen(self.out, self.asked.settings)
         # a copy, since weights are loaded into it
-        model = copy.deepcopy(self.model).cpu()
+        model = copied(self.model)
         shared = {"model": model, "data": self.data, "loss_fn": self.loss_fn, "selections": self.selections}
         with self._readable(self._finished(store, held)) as weights:
             common = {"shared": shared, "progress": progress, "workers": workers, "parts": weights, "gpus": self.gpus}
