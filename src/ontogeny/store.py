@@ -19,6 +19,8 @@ from ontogeny.core.temporary_files import is_left, original_of, temporary_beside
 
 FORMAT = 1
 """Part of every key: raised when the meaning of stored chunks changes."""
+MARKER, LOCALIZATION = "study.json", "localization.json"
+"""What a study's folder holds before its first result: what it is, and at which (nβ, γ) it measures."""
 _LEFT_OUT = object()
 
 
@@ -50,23 +52,10 @@ class Store:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
-        marker = folder / "study.json"
-        if folder.exists() and not folder.is_dir():
-            raise OntogenyError(f"out must be a folder; {folder} is a file. Name another one.")
-        if marker.exists():
-            held = read_identity(folder)
-            if held != json.loads(json.dumps(identity)):
-                there, here = _told_apart(held, json.loads(json.dumps(identity)))
-                raise OntogenyError(
-                    f"out: {folder} holds another study ({there}), and this one is {here}; "
-                    "name another folder, or remove that one."
-                )
-        elif folder.exists() and any(folder.iterdir()):
-            raise OntogenyError(f"out: {folder} holds files that no study wrote; name an empty or a new folder.")
-        else:
+        if not check_folder(folder, identity):
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(marker, json.dumps(identity, indent=2, sort_keys=True))
-
+            (folder / LOCALIZATION).unlink(missing_ok=True)  # of a study that ended before its first result
+            write_text(folder / MARKER, json.dumps(identity, indent=2, sort_keys=True))
         _tidy(folder)
 
     def _path(self, key: str) -> Path:
@@ -85,13 +74,37 @@ class Store:
         return read_zarr(self._path(key))
 
 
+def check_folder(folder: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether the folder holds this study; False: it is new, empty, or of a study that ended before its first result.
+
+    Raises:
+        OntogenyError: if it holds another study, or files that no study wrote.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OntogenyError(f"out must be a folder; {folder} is a file. Name another one.")
+    inside = [path.name for path in folder.iterdir()] if folder.exists() else []
+    if MARKER not in inside:
+        if inside:
+            raise OntogenyError(f"out: {folder} holds files that no study wrote; name an empty or a new folder.")
+        return False
+    held, asked = read_identity(folder), json.loads(json.dumps(identity))
+    if held == asked:
+        return True
+    if set(inside) <= {MARKER, LOCALIZATION}:
+        return False
+    there, here = _told_apart(held, asked)
+    raise OntogenyError(
+        f"out: {folder} holds another study ({there}), and this one is {here}; name another folder, or remove that one."
+    )
+
+
 def read_identity(folder: Path) -> dict[str, Any]:
     """What a study's folder says it holds.
 
     Raises:
         OntogenyError: if it says nothing, or nothing that a study wrote.
     """
-    marker = folder / "study.json"
+    marker = folder / MARKER
     if not marker.exists():
         raise OntogenyError(
             f"{folder} holds no study; expected a folder that `ontogeny run` or "

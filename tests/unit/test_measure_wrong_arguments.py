@@ -96,3 +96,16 @@ def test_a_list_of_flat_examples_is_sent_as_tensors():
 
 def test_a_generator_of_pairs_is_taken():
     assert Checkpoints.from_iterable((step, work.weights(step)) for step in (10, 0)).steps == (0, 10)
+
+
+def test_a_dry_run_refuses_the_folder_that_a_run_refuses(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(og.OntogenyError, match="holds files that no study wrote"):
+        work.small_study(tmp_path, dry_run=True)
+
+
+def test_a_call_that_failed_leaves_its_folder_to_the_next(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(og.OntogenyError, match="one loss per example"):
+        work.small_study(out, loss_fn=work.one_number, metrics=("llc",))
+    assert work.small_study(out, metrics=("loss",)).loss.notnull().all()

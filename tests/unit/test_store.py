@@ -12,7 +12,7 @@ import xarray as xr
 
 import ontogeny as og
 from ontogeny.core.temporary_files import temporary_beside
-from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
+from ontogeny.store import Store, check_folder, content_key, read_zarr, write_text, write_zarr
 
 IDENTITY = {"study": "superposition", "preset": "quick", "steps": 3}
 
@@ -115,14 +115,14 @@ def test_another_study_is_refused_and_nothing_is_touched(tmp_path, change):
     ],
 )
 def test_what_differs_is_said(tmp_path, change, message):
-    Store(tmp_path / "out", IDENTITY)
+    Store(tmp_path / "out", IDENTITY).save("a", chunk())
     with pytest.raises(og.OntogenyError, match=message):
         Store(tmp_path / "out", IDENTITY | change)
 
 
 def test_what_differs_is_said_however_deep(tmp_path):
     settings = {"seed": 1, "chains": 3}
-    Store(tmp_path / "out", {"study": "measure", "settings": settings})
+    Store(tmp_path / "out", {"study": "measure", "settings": settings}).save("a", chunk())
     with pytest.raises(og.OntogenyError, match=r"\(measure with settings\.seed = 1\), and this one is one with 2;"):
         Store(tmp_path / "out", {"study": "measure", "settings": settings | {"seed": 2}})
 
@@ -249,3 +249,12 @@ def test_two_processes_may_commit_one_chunk(tmp_path, monkeypatch):
     store.save("a", chunk())
     xr.testing.assert_identical(store.load("a"), chunk())
     assert [path.name for path in (tmp_path / "out" / "chunks").iterdir()] == ["a.zarr"]
+
+
+def test_a_study_that_ended_before_its_first_result_makes_room(tmp_path):
+    Store(tmp_path / "out", IDENTITY)
+    other = IDENTITY | {"steps": 4}
+    assert not check_folder(tmp_path / "out", other)
+    Store(tmp_path / "out", other).save("a", chunk())
+    with pytest.raises(og.OntogenyError, match="holds another study"):
+        Store(tmp_path / "out", IDENTITY)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.sampling.settings import Settings
-from ontogeny.store import write_text
+from ontogeny.store import LOCALIZATION, write_text
 
-FILE = "localization.json"
 SAME = 1e-6
 """Relative difference of two numbers that are the same, one of them typed."""
 
@@ -31,7 +30,7 @@ def read_frozen(folder: Path, asked: Settings) -> Frozen | None:
     Raises:
         OntogenyError: if something else was asked for, or the file is damaged.
     """
-    file = folder / FILE
+    file = folder / LOCALIZATION
     if not file.exists():
         return None
     try:
@@ -52,4 +51,4 @@ def read_frozen(folder: Path, asked: Settings) -> Frozen | None:
 
 def write_frozen(folder: Path, frozen: Frozen) -> None:
     """Keep it, for every later call."""
-    write_text(folder / FILE, json.dumps(asdict(frozen), indent=2))
+    write_text(folder / LOCALIZATION, json.dumps(asdict(frozen), indent=2))

@@ -28,7 +28,7 @@ from ontogeny.inputs.named.models import vocabulary
 from ontogeny.inputs.weight_files import write_weights
 from ontogeny.metrics.registry import LOCALIZATION, Asked, Metric
 from ontogeny.sampling.calibration import default_n_beta
-from ontogeny.store import Store, content_key, write_zarr
+from ontogeny.store import Store, check_folder, content_key, write_zarr
 
 WORKER_BYTES = 400_000_000
 """Python and its packages."""
@@ -145,8 +145,12 @@ class Study:
         return self.asked.settings.n_beta or min(default_n_beta(dataset.examples) for dataset in self.product.datasets)
 
     def cost(self) -> Cost:
-        """What it takes, and what of it is there; nothing is written, and no weights are read for a new folder."""
-        if not (self.out / "study.json").exists():
+        """What it takes, and what of it is there; nothing is written, and no weights are read for a new folder.
+
+        Raises:
+            OntogenyError: if the folder holds something else.
+        """
+        if not check_folder(self.out, self.identity):
             by_step = replace(self.product, digest_of=lambda step: f"step {step}")
             return replace(self, product=by_step)._cost(None)
         return self._cost(Store(self.out, self.identity))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ontogeny.core.differentiation import differentiated_at_most_once
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, first_line
 from ontogeny.core.types import Batch
 from ontogeny.inputs.attention_only import AttentionOnly
 from ontogeny.inputs.precision import at_least_float32, in_full, is_lowered
@@ -20,8 +20,8 @@ from ontogeny.inputs.unembedding import next_token_losses
 class NextToken:
     """-log f_w(t_{k+1} | t_1 … t_k) in nats, shape (batch, positions - 1): equation (1) of Wang et al. (2024).
 
-    ``batch`` is token ids of shape (batch, positions), or a mapping with ``input_ids``; with ``attention_mask`` or
-    ``labels`` (-100: not counted) it is refused, since an example's loss is the mean over all its positions.
+    ``batch`` is token ids of shape (batch, positions), or a mapping with ``input_ids``; an ``attention_mask`` or
+    ``labels`` that leave positions out are refused, since an example's loss is the mean over all its positions.
     The model maps tokens to logits, as a tensor or with an attribute ``logits``.
 
     >>> import torch
@@ -74,8 +74,14 @@ class DivergenceFrom:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """One divergence per position, shape (batch, positions - 1)."""
         tokens = tokens_of(batch)
-        with torch.no_grad():
-            wanted = logits_of(self.reference, tokens)[:, :-1].log_softmax(-1)
+        try:
+            with torch.no_grad():
+                wanted = logits_of(self.reference, tokens)[:, :-1].log_softmax(-1)
+        except IndexError as error:  # what looking up a token that an embedding lacks raises
+            raise OntogenyError(
+                "reference must have the model's vocabulary; the tokens of data go beyond what it knows "
+                f"({first_line(error)})."
+            ) from error
         found = logits_of(model, tokens)[:, :-1].log_softmax(-1)
         if found.shape[-1] != wanted.shape[-1]:
             raise OntogenyError(

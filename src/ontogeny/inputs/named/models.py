@@ -76,9 +76,12 @@ def named_loss(name: str) -> NextToken | DivergenceFrom:
         return NextToken()
     if not name.startswith(DIVERGENCE) or name == DIVERGENCE:
         raise OntogenyError(f"loss must be {' or '.join(LOSSES)}; got {name!r}.")
-    reference, checkpoints = named_model(name.removeprefix(DIVERGENCE))
-    run = checkpoints()
-    load_into(reference, run.weights(run.steps[-1]))
+    try:
+        reference, checkpoints = named_model(name.removeprefix(DIVERGENCE))
+        run = checkpoints()
+        load_into(reference, run.weights(run.steps[-1]))
+    except OntogenyError as error:
+        raise OntogenyError(f"loss: the reference of {name!r} cannot be read: {error}") from error
     return DivergenceFrom(reference)
 
 
