@@ -37,6 +37,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -318,6 +319,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder for the trained models")
     parser.add_argument("--only", choices=("first", "second"))
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--heads", help="only these of the four heads, as 1:7,11:3")
     parser.add_argument("--threads", type=int, default=2, help="of torch, on both sides")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=6)
@@ -334,6 +336,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     arguments.cache.mkdir(parents=True, exist_ok=True)
     models = [bundle(name, arguments.cache, arguments.quick) for name in names]
+    if arguments.heads:
+        wanted = arguments.heads.split(",")
+        models = [replace(model, components=tuple(c for c in model.components if c in wanted)) for model in models]
     peer, out = Peer(arguments.peer_python, arguments.cache, arguments.threads), {}
     versions = ", ".join(f"{name} {version}" for name, version in peer.versions.items())
     print(f"{versions}; {arguments.threads} threads; nβ = {N_BETA:g}, γ = {LOCALIZATION:g}", flush=True)

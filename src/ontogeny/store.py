@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import numpy as np
 import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.processes import alive
+from ontogeny.core.temporary_files import is_left, original_of, temporary_beside
 
 FORMAT = 1
 """Part of every key: raised when the meaning of stored chunks changes."""
+MARKER, LOCALIZATION = "study.json", "localization.json"
+"""What a study's folder holds before its first result: what it is, and at which (nβ, γ) it measures."""
 _LEFT_OUT = object()
 
 
@@ -38,6 +40,8 @@ def content_key(*parts: Any) -> str:
 class Store:
     """The folder of one study. A chunk is there whole or not at all; nothing of another study is ever overwritten.
 
+    Several processes, on several machines too, may work in one folder: at worst a chunk is computed twice.
+
     Args:
         folder: made if it does not exist.
         identity: what the study is (name, preset, settings); the folder remembers it.
@@ -48,23 +52,10 @@ class Store:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
-        marker = folder / "study.json"
-        if folder.exists() and not folder.is_dir():
-            raise OntogenyError(f"out must be a folder; {folder} is a file. Name another one.")
-        if marker.exists():
-            held = read_identity(folder)
-            if held != json.loads(json.dumps(identity)):
-                there, here = _told_apart(held, json.loads(json.dumps(identity)))
-                raise OntogenyError(
-                    f"out: {folder} holds another study ({there}), and this one is {here}; "
-                    "name another folder, or remove that one."
-                )
-        elif folder.exists() and any(folder.iterdir()):
-            raise OntogenyError(f"out: {folder} holds files that no study wrote; name an empty or a new folder.")
-        else:
+        if not check_folder(folder, identity):
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(marker, json.dumps(identity, indent=2, sort_keys=True))
-
+            (folder / LOCALIZATION).unlink(missing_ok=True)  # of a study that ended before its first result
+            write_text(folder / MARKER, json.dumps(identity, indent=2, sort_keys=True))
         _tidy(folder)
 
     def _path(self, key: str) -> Path:
@@ -83,13 +74,37 @@ class Store:
         return read_zarr(self._path(key))
 
 
+def check_folder(folder: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether the folder holds this study; False: it is new, empty, or of a study that ended before its first result.
+
+    Raises:
+        OntogenyError: if it holds another study, or files that no study wrote.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OntogenyError(f"out must be a folder; {folder} is a file. Name another one.")
+    inside = [path.name for path in folder.iterdir()] if folder.exists() else []
+    if MARKER not in inside:
+        if inside:
+            raise OntogenyError(f"out: {folder} holds files that no study wrote; name an empty or a new folder.")
+        return False
+    held, asked = read_identity(folder), json.loads(json.dumps(identity))
+    if held == asked:
+        return True
+    if set(inside) <= {MARKER, LOCALIZATION}:
+        return False
+    there, here = _told_apart(held, asked)
+    raise OntogenyError(
+        f"out: {folder} holds another study ({there}), and this one is {here}; name another folder, or remove that one."
+    )
+
+
 def read_identity(folder: Path) -> dict[str, Any]:
     """What a study's folder says it holds.
 
     Raises:
         OntogenyError: if it says nothing, or nothing that a study wrote.
     """
-    marker = folder / "study.json"
+    marker = folder / MARKER
     if not marker.exists():
         raise OntogenyError(
             f"{folder} holds no study; expected a folder that `ontogeny run` or "
@@ -109,22 +124,33 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 def write_zarr(path: Path, groups: Mapping[str | None, xr.Dataset]) -> None:
     """Write a root Dataset (key None) and named groups as one Zarr, then put it in place of whatever was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_beside(path)
     temporary.parent.mkdir(parents=True, exist_ok=True)
-    for mode, (group, dataset) in zip(["w", *"a" * (len(groups) - 1)], groups.items(), strict=True):
-        dataset = _words_as_objects(dataset.drop_encoding())
-        with warnings.catch_warnings():
-            # readers expect consolidated metadata; the format does not specify it yet, and zarr warns that it does not
-            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-            dataset.to_zarr(temporary, group=group, mode=mode, consolidated=True)
-    if path.exists():
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        for mode, (group, dataset) in zip(["w", *"a" * (len(groups) - 1)], groups.items(), strict=True):
+            dataset = _words_as_objects(dataset.drop_encoding())
+            with warnings.catch_warnings():
+                # readers expect consolidated metadata; the format does not specify it yet, and zarr warns of that
+                warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+                dataset.to_zarr(temporary, group=group, mode=mode, consolidated=True)
+        _put(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    old = temporary.with_suffix(".old")
+    with suppress(FileNotFoundError):  # nothing there, or another process is replacing it
         path.rename(old)
+    try:
         temporary.rename(path)
-        shutil.rmtree(old)
-    else:
-        temporary.rename(path)
+    except OSError:
+        if not path.exists():  # or else another process was faster, and what it put there is as good
+            raise
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def read_zarr(path: Path, group: str | None = None) -> xr.Dataset:
@@ -150,14 +176,14 @@ def _words_as_objects(dataset: xr.Dataset) -> xr.Dataset:
 def _tidy(folder: Path) -> None:
     """Put back what a killed process had set aside, and drop what it had half written.
 
-    Names are .NAME.PID.old and .NAME.PID.tmp; what a living process has under way is left alone.
+    What a living process has under way is left alone, and so is what another machine wrote.
     """
-    for left in [*folder.glob(".*.old"), *folder.glob(".*.tmp"), *(folder / "chunks").glob(".*.tmp")]:
-        name, pid, kind = left.name[1:].rsplit(".", 2)
-        if alive(pid):
+    places = (folder, folder / "chunks")
+    for left in [one for place in places for kind in (".*.old", ".*.tmp") for one in place.glob(kind)]:
+        if not is_left(left):
             continue
-        if kind == "old" and not (folder / name).exists():
-            left.rename(folder / name)
+        if left.suffix == ".old" and not original_of(left).exists():
+            left.rename(original_of(left))
         elif left.is_dir():
             shutil.rmtree(left)
         else:
@@ -166,7 +192,7 @@ def _tidy(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -371,7 +372,7 @@ def test_an_unknown_status_word():
 
 
 def test_a_folder_that_holds_another_study(tmp_path):
-    Store(tmp_path / "out", {"study": "superposition", "preset": "quick"})
+    Store(tmp_path / "out", {"study": "superposition", "preset": "quick"}).save("a", xr.Dataset({"llc": 1.0}))
     with pytest.raises(og.OntogenyError, match=r"out: .* holds another study \(superposition, quick\)") as caught:
         Store(tmp_path / "out", {"study": "superposition", "preset": "full"})
     assert_plain(str(caught.value))

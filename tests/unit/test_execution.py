@@ -80,6 +80,24 @@ def test_workers_are_started_anew_where_one_is_killed(tmp_path, uninterrupted):
     assert_equal(work.numbers(store), uninterrupted)
 
 
+UNGUARDED = """
+import sys
+import execution_work as work
+
+chunks = [work.Chunk(str(number), number) for number in range(2)]
+work.run_chunks(work.simulate, chunks, work.Store(work.Path(sys.argv[1]), {"study": "test"}), text="", workers=2)
+"""
+
+
+def test_a_script_that_workers_would_run_again_is_told_so(tmp_path):
+    (tmp_path / "unguarded.py").write_text(UNGUARDED, encoding="utf-8")
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    call = [sys.executable, str(tmp_path / "unguarded.py"), str(tmp_path / "out")]
+    ended = subprocess.run(call, env=path, capture_output=True, text=True, check=False)
+    said = ended.stderr.splitlines()[-1]
+    assert "OntogenyError: worker processes could not start; " in said and "under `if __name__ == '__main__':`" in said
+
+
 @pytest.mark.parametrize("workers", [0, 1.5, "2"])
 def test_workers_are_a_whole_number(tmp_path, workers):
     with pytest.raises(og.OntogenyError, match=rf"workers must be a whole number of at least 1; got {workers!r}\."):

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from made_modules import made, make
 from torch import nn
 
 import ontogeny as og
@@ -73,19 +74,6 @@ def test_masks():
     assert mask_digest({"a": part, "b": None}) == mask_digest({"b": None, "a": part.float()})
     others = [{"a": None}, {"b": None}, {"a": part}, {"a": 1 - part}, {"b": part}, {"a": None, "b": None}]
     assert len({mask_digest(masks) for masks in others}) == len(others)
-
-
-def made(source, name="made", **names):
-    """A module from its text."""
-    module = types.ModuleType(name)
-    module.__dict__.update(names, torch=torch)
-    exec(compile(source, "made.py", "exec"), module.__dict__)
-    return module
-
-
-def make(source, **names):
-    """A module's function ``loss`` from its text."""
-    return made(source, **names).loss
 
 
 PLAIN = "def loss(model, batch):\n    return (model(batch) * scale).sum(-1)\n"
@@ -179,7 +167,9 @@ class WithSettings:
 
 def test_an_identity_that_is_offered_is_taken():
     assert loss_identity(WithSettings(1)) == loss_identity(WithSettings(1)) != loss_identity(WithSettings(2))
-    with pytest.raises(og.OntogenyError, match=r"loss_fn\.identity must be or return what JSON can hold .* got dict"):
+    with pytest.raises(
+        og.OntogenyError, match=r"loss_fn: the identity of WithSettings must .* JSON can hold .* got dict"
+    ):
         loss_identity(WithSettings(torch.ones(1)))
 
 
@@ -267,6 +257,51 @@ def test_where_a_model_was_saved_is_no_part_of_it(tmp_path):
         first.save_pretrained(tmp_path / place)
         told.append(model_identity(transformers.GPT2LMHeadModel.from_pretrained(tmp_path / place)))
     assert told[0] == told[1] and told[0]["configuration"]["n_embd"] == 4
+
+
+class Two(nn.Module):
+    """Two layers, which may be one, or have one weight."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.one, self.other = layers
+
+
+def test_types_belong_to_names_and_tied_weights_are_told():
+    low = torch.bfloat16
+    pairs = [(nn.Linear(2, 2), nn.Linear(2, 2)) for _ in range(5)]
+    pairs[1][0].to(low), pairs[2][1].to(low)
+    pairs[3][0].weight = pairs[3][1].weight
+    pairs[4] = pairs[4][:1] * 2
+    told = [model_identity(Two(*pair)) for pair in pairs]
+    assert len({repr(one) for one in told}) == 5
+    assert told[0]["types"] == "torch.float32" and told[1]["types"]["one.weight"] == "torch.bfloat16"
+    assert told[3]["tied"] == [["one.weight", "other.weight"]]
+
+
+class Power:
+    """Its ``identity`` is no settings."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def identity(self, size):
+        return torch.eye(size) * self.by
+
+
+def test_attributes_of_every_kind_are_told_or_refused_in_a_sentence():
+    loops = [[1], [1], [2]]
+    for loop in loops:
+        loop.append(loop)
+    held = [torch.Tensor.relu, torch.Tensor.tanh, Power(1.0), Power(2.0), *loops[1:], [loops[1]], np.random.default_rng]
+    assert len({repr(model_identity(Scaled(value))) for value in held}) == len(held)
+    for one, same in ((Power(1.0), Power(1.0)), loops[:2]):
+        assert model_identity(Scaled(one)) == model_identity(Scaled(same))
+    layer = WithSettings(1)
+    layer.identity = nn.Identity()
+    model_identity(Scaled(layer))
+    with pytest.raises(og.OntogenyError, match="model: the identity of WithSettings must be or return what JSON can"):
+        model_identity(Scaled(WithSettings(torch.ones(1))))
 
 
 def test_models_are_told_apart_by_what_is_beside_their_weights():

@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from made_modules import made
 from torch.func import functional_call, grad_and_value, vmap
 
 import ontogeny as og
 from ontogeny.core.differentiation import at_most_once
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.rng import generator
+from ontogeny.execution.identity import loss_identity
 from ontogeny.inputs import unembedding
 from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
 from ontogeny.inputs.language_losses import DivergenceFrom, NextToken, split
@@ -121,8 +123,8 @@ def test_a_model_diverges_from_itself_by_nothing_and_has_its_minimum_there():
     torch.testing.assert_close(losses, torch.zeros_like(losses), atol=1e-12, rtol=0)
     slopes = torch.autograd.grad(losses.mean(), leaves)
     assert all(float(slope.abs().max()) < 1e-12 for slope in slopes)
-    assert DivergenceFrom(model()).identity() == DivergenceFrom(model()).identity()
-    assert DivergenceFrom(model()).identity() != DivergenceFrom(model(seed=1)).identity()
+    assert loss_identity(DivergenceFrom(model())) == loss_identity(DivergenceFrom(model()))
+    assert loss_identity(DivergenceFrom(model())) != loss_identity(DivergenceFrom(model(seed=1)))
 
 
 @pytest.mark.parametrize("component", [None, "1:attn"])
@@ -151,7 +153,28 @@ def test_references_with_other_settings_are_others():
         AttentionOnly(AttentionOnlyConfig(vocabulary=11, context=6, width=8, layers=0, heads=heads)) for heads in (1, 2)
     )
     two.load_state_dict(one.state_dict())
-    assert DivergenceFrom(one).identity() != DivergenceFrom(two).identity()
+    assert loss_identity(DivergenceFrom(one)) != loss_identity(DivergenceFrom(two))
+
+
+def test_references_with_other_code_are_others():
+    source = "class Model(nn.Embedding):\n    def forward(self, x):\n        return {} * super().forward(x)\n"
+    references = [made(source.format(by), nn=torch.nn).Model(11, 11) for by in (1, 3, 1)]
+    for reference in references[1:]:
+        reference.load_state_dict(references[0].state_dict())
+    told = [loss_identity(DivergenceFrom(reference)) for reference in references]
+    assert told[0] == told[2] != told[1]
+
+
+def test_where_a_reference_was_saved_is_no_part_of_it(tmp_path):
+    import transformers
+
+    config = transformers.GPT2Config(vocab_size=11, n_embd=4, n_layer=1, n_head=1, n_positions=6)
+    first, told = transformers.GPT2LMHeadModel(config), []
+    for place in ("here", "there"):
+        first.save_pretrained(tmp_path / place)
+        reference = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / place)
+        told.append(loss_identity(DivergenceFrom(reference)))
+    assert told[0] == told[1] == loss_identity(DivergenceFrom(first))
 
 
 @pytest.mark.parametrize("batch", [torch.zeros(3, 4), torch.zeros(4, dtype=torch.long), TOKENS[:, :1], {"x": TOKENS}])

@@ -6,10 +6,13 @@ import measure_work as work
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import ontogeny as og
 import tiny
 from ontogeny.core.schema import setting
+from ontogeny.execution import study as study_module
+from ontogeny.execution import tasks
 from ontogeny.execution.chunks import LargeInputs
 from ontogeny.execution.measure import measure
 from ontogeny.execution.plan import plan
@@ -136,3 +139,46 @@ def test_a_loss_that_workers_cannot_be_sent_is_refused(tmp_path):
 
     with pytest.raises(og.OntogenyError, match=r"worker processes cannot be given .* at the top level of a module"):
         work.small_study(tmp_path / "out", loss_fn=within, metrics=("loss",), workers=2)
+
+
+def test_nothing_is_written_where_all_is_there(tmp_path, monkeypatch):
+    given = {"metrics": ("loss",), "out": tmp_path / "out"}
+    first = work.small_study(**given)
+    monkeypatch.setattr(study_module, "write_weights", lambda *_: pytest.fail("weights were written"))
+    xr.testing.assert_identical(work.small_study(**given), first)
+
+
+def test_overlap_is_of_all_components_however_chunks_are_cut(tmp_path, monkeypatch):
+    """Heads of two layers lie in chunks of their own, and so does every component where tasks are long."""
+    model = AttentionOnly(AttentionOnlyConfig(vocabulary=20, context=8, width=8, layers=2, heads=2))
+    tokens = torch.zeros(6, 8, dtype=torch.int64)
+    components = {"one": "1:0", "both": ["0:0", "1:0"], "other": "0:1"}
+    given = {**work.FROZEN, **work.SHORT, "progress": False, "workers": 1, "batch_size": 4}
+    expected = "one & both: 140 weights"
+    for name, seconds in (("long", 20.0), ("short", 1e-9)):
+        monkeypatch.setattr(tasks, "CHUNK_SECONDS", seconds)
+        found = measure(
+            model, [(0, model.state_dict())], tokens, og.NextToken(), components, out=tmp_path / name, **given
+        )
+        assert found.attrs["overlap"] == expected and "overlap" not in found
+
+
+def test_the_default_dtype_of_torch_changes_no_number(tmp_path):
+    usual = work.small_study(tmp_path / "usual", workers=1)
+    torch.set_default_dtype(torch.float64)
+    try:
+        xr.testing.assert_identical(work.small_study(tmp_path / "double", workers=1), usual)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_worker_multiplies_on_one_thread():
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from ontogeny.execution.local import _as_in_a_worker
+
+    with threadpool_limits(2):
+        with _as_in_a_worker():
+            assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+        assert max(pool["num_threads"] for pool in threadpool_info()) == 2

@@ -1,8 +1,10 @@
 """Two workers of a real Ray cluster on this machine: the local numbers, weights put once, a killed worker replaced."""
 
+import importlib
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from dataclasses import replace
@@ -110,6 +112,47 @@ def test_shared_things_are_sent_once_a_worker_and_parts_read_once(cluster, tmp_p
     places = {(int(one["process"]), int(one["large"])) for one in found}
     assert len(places) == len({process for process, _ in places}) <= 2, "read again for another chunk"
     assert os.getpid() not in {process for process, _ in places}
+
+
+def test_what_workers_cannot_import_is_one_sentence(cluster, tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("def work(number, shared): ...", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)  # the cluster was started without it
+    said = r"^a worker of Ray cannot read what it was sent: .*No module named 'only_here'.*\. Define functions and"
+    with pytest.raises(og.OntogenyError, match=said):
+        on_ray.run_chunks_on_ray(
+            importlib.import_module("only_here").work, [Chunk("a", 0, "the first")],
+            Store(tmp_path / "out", {"study": "test"}), text="", progress=False, shared={},
+        )  # fmt: skip
+
+
+def test_what_cannot_be_sent_is_one_sentence(cluster, tmp_path):
+    said = r"^workers of Ray cannot be given model, .*: TypeError: cannot pickle '_thread.lock' object; leave locks"
+    with pytest.raises(og.OntogenyError, match=said):
+        on_ray.run_chunks_on_ray(
+            threads_and_part, [Chunk("a", 0)], Store(tmp_path / "out", {"study": "test"}), text="", progress=False,
+            shared={"large": threading.Lock()},
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ray.exceptions.RaySystemError("no room"), "the first: Ray lost it, RaySystemError: System error: no room"),
+        (ray.exceptions.TaskCancelledError(error_message="stopped"), "the first: Ray lost it, TaskCancelledError"),
+        (ray.exceptions.RayTaskError("f", "", IndexError("far")), "the first: IndexError: far$"),
+        (ray.exceptions.WorkerCrashedError(), "the first: its worker died 4 times"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_of_ray_is_one_sentence(error, said):
+    class Failing:
+        exceptions = ray.exceptions
+
+        def get(self, reference):
+            raise error
+
+    with pytest.raises(og.OntogenyError, match=rf"^{said}"):
+        on_ray._result(Failing(), None, Chunk("a", 0, "the first"))
 
 
 class Interrupted(Store):

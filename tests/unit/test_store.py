@@ -2,14 +2,17 @@
 
 import json
 import os
+import platform
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import ontogeny as og
-from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
+from ontogeny.core.temporary_files import temporary_beside
+from ontogeny.store import Store, check_folder, content_key, read_zarr, write_text, write_zarr
 
 IDENTITY = {"study": "superposition", "preset": "quick", "steps": 3}
 
@@ -80,7 +83,7 @@ def test_a_write_that_dies_leaves_no_chunk_and_the_next_one_succeeds(tmp_path, m
 def test_half_a_chunk_of_a_killed_process_is_none(tmp_path):
     store = Store(tmp_path / "out", IDENTITY)
     store.save("a", chunk())
-    half = tmp_path / "out" / "chunks" / f".b.zarr.{os.getpid()}.tmp"
+    half = temporary_beside(tmp_path / "out" / "chunks" / "b.zarr")
     (half / "llc").mkdir(parents=True)
     assert store.has("a") and not store.has("b")
     store.save("b", chunk(3.0))
@@ -112,14 +115,14 @@ def test_another_study_is_refused_and_nothing_is_touched(tmp_path, change):
     ],
 )
 def test_what_differs_is_said(tmp_path, change, message):
-    Store(tmp_path / "out", IDENTITY)
+    Store(tmp_path / "out", IDENTITY).save("a", chunk())
     with pytest.raises(og.OntogenyError, match=message):
         Store(tmp_path / "out", IDENTITY | change)
 
 
 def test_what_differs_is_said_however_deep(tmp_path):
     settings = {"seed": 1, "chains": 3}
-    Store(tmp_path / "out", {"study": "measure", "settings": settings})
+    Store(tmp_path / "out", {"study": "measure", "settings": settings}).save("a", chunk())
     with pytest.raises(og.OntogenyError, match=r"\(measure with settings\.seed = 1\), and this one is one with 2;"):
         Store(tmp_path / "out", {"study": "measure", "settings": settings | {"seed": 2}})
 
@@ -196,17 +199,62 @@ def test_a_key_names_everything_a_result_depends_on():
     assert content_key(array[::2]) == content_key(np.array([0.0, 2.0, 4.0]))  # the values, not how they lie in memory
 
 
+def named_by(pid, path, kind="tmp"):
+    """A temporary name as another process of this machine would have given it."""
+    own = temporary_beside(path)
+    return own.with_name(own.name.replace(f".{os.getpid()}.", f".{pid}.")).with_suffix(f".{kind}")
+
+
 def test_what_a_killed_process_left_is_put_right(tmp_path):
     folder, dead = tmp_path / "out", 2**22 + 1  # above the largest process number
     identity = {"study": "superposition", "preset": "quick"}
     Store(folder, identity).save("0" * 16, xr.Dataset({"a": ("x", [1.0])}))
     write_zarr(folder / "results.zarr", {None: xr.Dataset({"a": ("x", [2.0])})})
-    (folder / "results.zarr").rename(folder / f".results.zarr.{dead}.old")
-    (folder / f".results.zarr.{dead}.tmp").mkdir()
-    (folder / "chunks" / f".1111.zarr.{dead}.tmp").mkdir()
-    (folder / f".summary.json.{dead}.tmp").write_text("half", encoding="utf-8")
-    under_way = folder / f".report.html.{os.getpid()}.tmp"
+    (folder / "results.zarr").rename(named_by(dead, folder / "results.zarr", "old"))
+    named_by(dead, folder / "results.zarr").mkdir()
+    named_by(dead, folder / "chunks" / "1111.zarr").mkdir()
+    named_by(dead, folder / "chunks" / "2222.zarr", "old").mkdir()
+    (folder / "chunks" / "2222.zarr").mkdir()
+    named_by(dead, folder / "summary.json").write_text("half", encoding="utf-8")
+    under_way = temporary_beside(folder / "report.html")
     under_way.write_text("under way", encoding="utf-8")
     store = Store(folder, identity)
     assert read_zarr(folder / "results.zarr")["a"].item() == 2.0 and store.has("0" * 16)
     assert [path.name for path in folder.rglob(".*")] == [under_way.name]
+
+
+def test_what_another_machine_is_writing_is_left_alone(tmp_path, monkeypatch):
+    folder, identity = tmp_path / "out", {"study": "superposition", "preset": "quick"}
+    Store(folder, identity).save("0" * 16, chunk())
+    with monkeypatch.context() as patched:
+        patched.setattr(platform, "node", lambda: "another.machine")
+        theirs = named_by(2**22 + 1, folder / "chunks" / "1111.zarr")
+    theirs.mkdir()
+    Store(folder, identity)
+    assert theirs.exists()
+
+
+def test_two_processes_may_commit_one_chunk(tmp_path, monkeypatch):
+    """The other one puts its own there between this one's look and its rename."""
+    store = Store(tmp_path / "out", IDENTITY)
+    rename = Path.rename
+
+    def late(self, target):
+        if self.suffix == ".tmp" and not target.exists():
+            monkeypatch.setattr(Path, "rename", rename)
+            store.save("a", chunk())
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    store.save("a", chunk())
+    xr.testing.assert_identical(store.load("a"), chunk())
+    assert [path.name for path in (tmp_path / "out" / "chunks").iterdir()] == ["a.zarr"]
+
+
+def test_a_study_that_ended_before_its_first_result_makes_room(tmp_path):
+    Store(tmp_path / "out", IDENTITY)
+    other = IDENTITY | {"steps": 4}
+    assert not check_folder(tmp_path / "out", other)
+    Store(tmp_path / "out", other).save("a", chunk())
+    with pytest.raises(og.OntogenyError, match="holds another study"):
+        Store(tmp_path / "out", IDENTITY)

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import ontogeny as og
+from ontogeny.core.temporary_files import temporary_beside
 from ontogeny.inputs.datasets import as_examples
 from ontogeny.inputs.text import load_blocks, load_tokenizer, parse_source, train_tokenizer, write_blocks
 from ontogeny.inputs.text.documents import Document, Source, is_held_out
 from ontogeny.inputs.text.mixture import as_mixture
-from ontogeny.inputs.writers import temporary_beside
 
 CONTEXT = 8
 

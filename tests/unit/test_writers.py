@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.inputs.writers import only_writer, remove_left, temporary_beside
+from ontogeny.core.temporary_files import remove_left, temporary_beside
+from ontogeny.inputs.writers import only_writer
 
 HOLDS = """
 import sys, time

@@ -18,6 +18,8 @@ def assemble(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence[s
 
     What was the same for all tasks of a metric stays in ``attrs``; what was not is a variable.
     """
+    # which components overlap is a matter of all of them, and a chunk knows its own only
+    parts = [(planned, _without(chunk, "overlap")) for planned, chunk in parts]
     metrics = dict.fromkeys(planned.group.metric.name for planned, _ in parts)
     found = [
         _of_metric([part for part in parts if part[0].group.metric.name == metric], components) for metric in metrics
@@ -49,6 +51,12 @@ def _of_metric(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence
         for row in rows.values()
     ]
     return _concat(checkpoints, pd.RangeIndex(len(checkpoints), name="checkpoint"))
+
+
+def _without(chunk: xr.Dataset, setting: str) -> xr.Dataset:
+    out = chunk.copy()
+    out.attrs.pop(setting, None)
+    return out
 
 
 def _apart(chunks: Sequence[xr.Dataset]) -> set[str]:

@@ -81,5 +81,5 @@ def _size(count: float) -> str:
 def _duration(seconds: float) -> str:
     for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} seconds"
+            return f"{seconds / length:.2g} {unit}"
+    return f"{max(round(seconds), 1)} seconds"

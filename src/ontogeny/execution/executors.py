@@ -23,7 +23,7 @@ def executor(name: str, address: str | None = None) -> Callable[..., None]:
     Raises:
         OntogenyError: for another name, or an address without Ray.
     """
-    if name not in EXECUTORS:
+    if not isinstance(name, str) or name not in EXECUTORS:
         raise OntogenyError(f"executor must be one of {', '.join(EXECUTORS)}; got {name!r}.")
     given: dict[str, Any] = {}
     if address is not None:

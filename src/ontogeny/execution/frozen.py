@@ -9,9 +9,8 @@ from pathlib import Path
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.sampling.settings import Settings
-from ontogeny.store import write_text
+from ontogeny.store import LOCALIZATION, write_text
 
-FILE = "localization.json"
 SAME = 1e-6
 """Relative difference of two numbers that are the same, one of them typed."""
 
@@ -31,11 +30,13 @@ def read_frozen(folder: Path, asked: Settings) -> Frozen | None:
     Raises:
         OntogenyError: if something else was asked for, or the file is damaged.
     """
-    file = folder / FILE
+    file = folder / LOCALIZATION
     if not file.exists():
         return None
     try:
         held = Frozen(**json.loads(file.read_text(encoding="utf-8")))
+        if not (math.isfinite(held.n_beta) and math.isfinite(held.localization)):  # TypeError: they are no numbers
+            raise ValueError(held)
     except (ValueError, TypeError) as error:
         raise OntogenyError(f"out: {file} cannot be read; name another folder, or remove that one.") from error
     for name in ("n_beta", "localization"):
@@ -50,4 +51,4 @@ def read_frozen(folder: Path, asked: Settings) -> Frozen | None:
 
 def write_frozen(folder: Path, frozen: Frozen) -> None:
     """Keep it, for every later call."""
-    write_text(folder / FILE, json.dumps(asdict(frozen), indent=2))
+    write_text(folder / LOCALIZATION, json.dumps(asdict(frozen), indent=2))

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.execution.code_identity import LIBRARIES, Code, digest, offered
+from ontogeny.execution.code_identity import LIBRARIES, Code, Subject, digest, offered
 from ontogeny.inputs.components import Masks
 from ontogeny.inputs.datasets import Examples
 from ontogeny.inputs.load_weights import REBUILT
+from ontogeny.inputs.weight_files import weights_digest, without_repeats
 
 EXAMPLES_AT_ONCE = 4096
 PLACE = ("_name_or_path", "name_or_path", "transformers_version")
@@ -73,9 +74,10 @@ def mask_digest(masks: Masks) -> str:
 def model_identity(model: nn.Module) -> dict[str, Any]:
     """What a number depends on beside the weights that a checkpoint brings, by name, so that a refusal can name it.
 
-    Class and layers, configuration, types, buffers that no checkpoint overwrites, the layers' own attributes (numbers,
-    words, tensors), and the code of all classes but those of torch, transformers and TransformerLens, whose versions
-    are not told. An attribute of another kind is told by its class alone. Where a model was read from is left out.
+    Class and layers, configuration, types, names of one weight, buffers that no checkpoint overwrites, the layers' own
+    attributes (numbers, words, tensors, functions, objects of one's own), and the code of all classes but those of
+    torch, transformers and TransformerLens, whose versions are not told. An attribute of another kind is told by its
+    class alone. Where a model was read from is left out.
     """
     config: Any = getattr(model, "config", getattr(model, "cfg", None))
     known = config.to_dict() if hasattr(config, "to_dict") else getattr(config, "__dict__", None)
@@ -86,17 +88,19 @@ def model_identity(model: nn.Module) -> dict[str, Any]:
             buffers.update(name.encode())
             _add(buffers, value)
     code = {
-        f"{kind.__module__}.{kind.__qualname__}": Code(kind.__module__, _by_type).of_class(kind)
+        f"{kind.__module__}.{kind.__qualname__}": Code(kind.__module__, _MODEL).of_class(kind)
         for kind in dict.fromkeys(kind for module in model.modules() for kind in type(module).__mro__)
         if kind is not object and not _of_library(kind)
     }
+    types = {name: str(value.dtype) for name, value in model.named_parameters()}
     return {
         "class": f"{type(model).__module__}.{type(model).__qualname__}",
         "layers": digest(_ADDRESS.sub("", repr(model))),
         "configuration": _without_place(json.loads(_ADDRESS.sub("", json.dumps(known, default=repr)))),
         "attributes": digest({name: _attributes(module) for name, module in model.named_modules()}),
         "code": digest(code),
-        "types": sorted({str(value.dtype) for value in model.parameters()}),
+        "types": types if len({*types.values()}) > 1 else next(iter(types.values()), None),
+        "tied": _tied(model),
         "buffers": buffers.hexdigest()[:16],
     }
 
@@ -107,15 +111,21 @@ def _attributes(module: nn.Module) -> Any:
         return None  # their configuration says it
     own = {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE}
     own |= {name: list(vars(module)[name].values()) for name in _HOOKS if vars(module).get(name)}
-    return {name: _attribute(type(module).__module__, name, value) for name, value in own.items()}
+    where = "" if _of_library(type(module)) else type(module).__module__
+    return {name: Code(where, _MODEL).of_value(name, value) for name, value in own.items()}
 
 
-def _attribute(where: str, name: str, value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_attribute(where, name, part) for part in value]
-    if isinstance(value, dict):
-        return {repr(key): _attribute(where, name, part) for key, part in value.items()}
-    return Code(where, _by_type).of_value(name, value)
+def _tied(model: nn.Module) -> list[list[str]]:
+    """The names of every weight that has more than one."""
+    names: dict[int, list[str]] = {}
+    for name, value in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(value), []).append(name)
+    return sorted(sorted(those) for those in names.values() if len(those) > 1)
+
+
+def _with_weights(model: nn.Module) -> dict[str, Any]:
+    """What a model computes that no checkpoint is read into, as a reference."""
+    return {**model_identity(model), "weights": weights_digest(without_repeats(model.state_dict()))}
 
 
 def _by_type(how: str, value: Any) -> Any:
@@ -140,9 +150,10 @@ def _without_place(config: Any) -> Any:
 def loss_identity(loss_fn: Any) -> Any:
     """What a loss computes, as JSON.
 
-    An ``identity`` that it offers (a method, or an attribute); of a plain function its module and name with a digest of
-    its code, its defaults, the simple values it closes over or reads from its module, and the functions and classes of
-    one's own that it calls, see :class:`ontogeny.execution.code_identity.Code`.
+    An ``identity`` that it offers (a method, or an attribute), where models stand for what they are and their weights;
+    of a plain function its module and name with a digest of its code, its defaults, the simple values it closes over or
+    reads from its module, and the functions and classes of one's own that it calls or imports, see
+    :class:`ontogeny.execution.code_identity.Code`.
 
     Raises:
         OntogenyError: if it is neither, or closes over something whose content cannot be told.
@@ -152,7 +163,7 @@ def loss_identity(loss_fn: Any) -> Any:
             f"loss_fn must be a function loss_fn(model, batch) that returns one loss per example; got "
             f"{type(loss_fn).__name__}."
         )
-    if (own := offered(loss_fn)) is not None:
+    if (own := offered(loss_fn, _LOSS)) is not None:
         return own
     inner = loss_fn
     while isinstance(inner, functools.partial):
@@ -162,7 +173,7 @@ def loss_identity(loss_fn: Any) -> Any:
             f"loss_fn: what {type(loss_fn).__name__} computes cannot be told, so its results could not be found again; "
             "give a function of a module's top level, or an object with a method identity() that returns its settings."
         )
-    return Code(inner.__module__ or "", _refused).of_value("a function", loss_fn)
+    return Code(getattr(inner, "__module__", None) or "", _LOSS).of_value("a function", loss_fn)
 
 
 def _refused(how: str, value: Any) -> Any:
@@ -170,3 +181,7 @@ def _refused(how: str, value: Any) -> Any:
         f"loss_fn {how} of type {type(value).__name__}, whose content cannot be told, so its results could not "
         "be found again; give an object with a method identity() that returns its settings."
     )
+
+
+_MODEL = Subject("model", _by_type, _with_weights)
+_LOSS = Subject("loss_fn", _refused, _with_weights)

@@ -30,10 +30,15 @@ def cores() -> int:
 
 
 def one_thread() -> None:
-    """Make tensor operations single-threaded: threads beside busy processes slow tiny operations tens of times."""
+    """Make tensor operations single-threaded, and those of NumPy and SciPy.
+
+    Threads beside busy processes slow tiny operations tens of times, and sums over several differ in their last bits.
+    """
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 def _worker(done: Any, started: Any, gpus: int, sent: bytes) -> None:
@@ -43,11 +48,11 @@ def _worker(done: Any, started: Any, gpus: int, sent: bytes) -> None:
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     one_thread()
     _count = done
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
     if gpus:
         import torch
 
-        with started.get_lock():
-            number, started.value = started.value, started.value + 1
         torch.cuda.set_device(number % gpus)
     try:
         _inputs = pickle.loads(sent)
@@ -91,15 +96,20 @@ def _without_control_c() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread_here() -> Iterator[None]:
+def _as_in_a_worker() -> Iterator[None]:
+    """Inside, threads and torch's default dtype are those of a fresh worker process."""
     import torch
+    from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    one_thread()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    with threadpool_limits(1):
+        try:
+            torch.set_num_threads(1)
+            torch.set_default_dtype(torch.float32)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_default_dtype(dtype)
 
 
 _count: Any = None
@@ -162,7 +172,8 @@ def run_chunks(
         gpus: how many GPUs the work uses, dealt out to the workers in turn: in each, "cuda" is its own.
 
     Raises:
-        OntogenyError: if a worker dies again, or cannot be sent what it is to read; else what a chunk raises.
+        OntogenyError: if a worker dies again, none can start, or what it is to read cannot be sent; else what a chunk
+            raises.
     """
     check_workers(workers)
     left = [chunk for chunk in chunks if not shelf.has(chunk.key)]
@@ -172,7 +183,7 @@ def run_chunks(
     with progress_bar(text, len(chunks), progress) as tick:
         tick(before)
         if workers <= 1:
-            with _one_thread_here():
+            with _as_in_a_worker():
                 for done, chunk in enumerate(left, start=before):
                     with listening(lambda share, done=done: tick(done + share)):  # type: ignore[misc]
                         _commit(work, chunk, shelf, inputs)
@@ -202,8 +213,8 @@ def _in_processes(
 ) -> None:
     """Compute chunks in so many processes; ``tick`` is told how many are done, parts of chunks included."""
     context = multiprocessing.get_context("spawn")
-    done_by_all = context.Value("d", 0.0)
-    given = (done_by_all, context.Value("i", 0), gpus, sent)
+    done_by_all, started = context.Value("d", 0.0), context.Value("i", 0)
+    given = (done_by_all, started, gpus, sent)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_worker, initargs=given) as pool:
         try:
             with _without_control_c():
@@ -213,9 +224,14 @@ def _in_processes(
                 for future in done_now:
                     future.result()
                 tick(done_by_all.value)
-        except BaseException:
+        except BaseException as error:
             processes = list((pool._processes or {}).values())  # shutdown forgets them
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()
+            if isinstance(error, BrokenProcessPool) and not started.value:
+                raise OntogenyError(
+                    "worker processes could not start; each first runs the calling script, so put the call under "
+                    "`if __name__ == '__main__':`, or give workers=1."
+                ) from error
             raise

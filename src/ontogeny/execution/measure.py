@@ -87,10 +87,12 @@ def measure(
         seed: of all random streams.
         device: "cpu" or "cuda"; None: the GPUs, if this machine has any. "cuda": one process a GPU.
         calibration: as in ``estimate_llc``.
-        precision: of estimates, as in ``estimate_llc``; "loss" and "gradient_norm" are computed in float32.
+        precision: of estimates, as in ``estimate_llc``; "loss" and "gradient_norm" are computed in float32,
+            or float64 where the model has weights in float64.
         executor: "local", this machine, or "ray".
         address: of a Ray cluster to join; None: one is started on this machine.
-        workers: processes; None: one a core or GPU of this machine, or of the cluster.
+        workers: processes; None: one a core or GPU of this machine, or of the cluster. Each process of this machine
+            imports the script that calls, so there the call must stand under ``if __name__ == "__main__":``.
         progress: show a progress bar on a terminal.
         dry_run: compute and write nothing; print the expected cost. For a folder that is there, weights whose digest no
             manifest says are read, to tell which chunks are done.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ontogeny.inputs.losses import LossFunction
 from ontogeny.metrics.registry import Asked, Metric, get_metric
 from ontogeny.metrics.size import number_of_weights, token_positions
 from ontogeny.sampling.calibration import Calibration
+from ontogeny.sampling.refinement import under
 from ontogeny.sampling.settings import Settings
 
 
@@ -46,12 +48,18 @@ def plan(
         raise OntogenyError(
             f"model must be a torch.nn.Module, into which the checkpoints' weights fit; got {type(model).__name__}."
         )
+    if not isinstance(out, str | os.PathLike):
+        raise OntogenyError(f"out must be the path of a folder, as 'measured'; got {out!r}.")
+    if calibration is not None:
+        under(calibration, settings)  # refuses what an estimate would refuse
     chosen = _metrics(metrics)
     run = _checkpoints(checkpoints)
     selections = by_name(model, components) or {_only(components): components}
+    _check_names("components", selections)
     named = data if type(data) is dict else {"data": data}
     if not named:
         raise OntogenyError("data must name at least one data set, as in {'train': (x, y)}; the dict is empty.")
+    _check_names("data", named)
     device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if torch.device(device).index is not None:
         raise OntogenyError(
@@ -121,6 +129,12 @@ def _checkpoints(given: Any) -> Checkpoints:
     )
 
 
+def _check_names(argument: str, named: dict[Any, Any]) -> None:
+    for name in named:
+        if not isinstance(name, str):
+            raise OntogenyError(f"{argument} must have text for names; got {name!r}. Write it as {str(name)!r}.")
+
+
 def _only(selection: Any) -> str:
     return "all" if selection is None else selection if isinstance(selection, str) else "selected"
 
@@ -144,11 +158,17 @@ def _datasets(named: dict[str, Any]) -> tuple[dict[str, Any], tuple[DataSet, ...
     sent, described = {}, []
     for name, values in named.items():
         examples = as_examples(values)
-        whole = hasattr(values, "__array__") or isinstance(values, tuple | list | dict)
-        sent[name] = examples.take(None) if whole else values
-        positions = token_positions(examples.head(1))
-        described.append(DataSet(name, data_digest(examples), examples.count, positions))
+        first = examples.head(1)
+        in_memory = hasattr(values, "__array__") or isinstance(values, tuple | list | dict)
+        sent[name] = examples.take(None) if in_memory and _of_tensors(first) else values
+        described.append(DataSet(name, data_digest(examples), examples.count, token_positions(first)))
     return sent, tuple(described)
+
+
+def _of_tensors(batch: Any) -> bool:
+    """Whether all examples as one batch are data again, the same."""
+    parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, tuple) else (batch,)
+    return all(isinstance(part, Tensor) for part in parts)
 
 
 def _size(values: Any) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ontogeny.core.errors import OntogenyError, first_line
+from ontogeny.core.errors import OntogenyError, class_and_first_line, first_line
 from ontogeny.core.progress import progress_bar
 from ontogeny.execution.chunks import Chunk, LargeInputs, Shelf, Work, check_workers
 from ontogeny.execution.local import cores, one_thread
@@ -56,7 +56,7 @@ def run_chunks_on_ray(
 
     Raises:
         OntogenyError: if Ray is not installed, the cluster cannot be joined or started or has no GPU where one is
-            needed, or a chunk fails.
+            needed, what workers are to read cannot be sent or read there, or a chunk fails.
     """
     check_workers(workers)
     left = [chunk for chunk in chunks if not shelf.has(chunk.key)]
@@ -71,7 +71,7 @@ def run_chunks_on_ray(
             )
         slots = workers or max(int(resources.get("GPU" if gpus else "CPU", 1)), 1)
         task = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=RETRIES)(_compute)
-        common = ray.put((work, shared))
+        common = _put(ray, (work, shared))
         held = _Parts(ray, parts, left)
         waiting = iter(left)
         running: dict[Any, Chunk] = {}
@@ -95,6 +95,21 @@ def run_chunks_on_ray(
                 raise
 
 
+def _put(ray: Any, value: Any) -> Any:
+    try:
+        return ray.put(value)
+    except ray.exceptions.RayError as error:
+        raise OntogenyError(
+            f"Ray's object store does not take what workers are to read: {class_and_first_line(error)}; run again with "
+            "more room in it."
+        ) from error
+    except Exception as error:
+        raise OntogenyError(
+            "workers of Ray cannot be given model, data, loss_fn and components: "
+            f"{class_and_first_line(error.__cause__ or error)}; leave locks, files and connections out of them."
+        ) from error
+
+
 class _Parts:
     """The parts that chunks under way read, in the object store."""
 
@@ -107,7 +122,7 @@ class _Parts:
         if self._parts is None:
             return None
         if chunk.part not in self._references:
-            self._references[chunk.part] = self._ray.put(self._parts(chunk.part))
+            self._references[chunk.part] = _put(self._ray, self._parts(chunk.part))
         return [self._references[chunk.part]]
 
     def done(self, chunk: Chunk) -> None:
@@ -128,25 +143,44 @@ def _compute(chunk: Chunk, common: list[Any], part: list[Any] | None) -> Any:
 
     one_thread()
     if _common[0] != common[0].hex():
-        _common = common[0].hex(), ray.get(common[0])
+        _common = common[0].hex(), _read(ray, common[0])
     work, shared = _common[1]
     if part is None:
         return LargeInputs(shared).compute(work, chunk)
     if _part[0] != part[0].hex():
         _part = "", None
-        _part = part[0].hex(), ray.get(part[0])
+        _part = part[0].hex(), _read(ray, part[0])
     return LargeInputs(shared, lambda _: _part[1]).compute(work, chunk)
+
+
+def _read(ray: Any, reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except Exception as error:
+        raise OntogenyError(
+            f"a worker of Ray cannot read what it was sent: {class_and_first_line(error)}. Define functions and "
+            "classes in a module that the cluster's machines can import."
+        ) from error
 
 
 def _result(ray: Any, reference: Any, chunk: Chunk) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, OntogenyError) else error) from error
+        if isinstance(error.cause, OntogenyError):
+            raise error.cause from error
+        if not chunk.label:
+            raise
+        raise OntogenyError(f"{chunk.label}: {class_and_first_line(error.cause)}") from error
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:
         raise OntogenyError(
             f"{chunk.label or 'a chunk'}: its worker died {RETRIES + 1} times, perhaps for want of memory; run again, "
             "it goes on where it was."
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise OntogenyError(
+            f"{chunk.label or 'a chunk'}: Ray lost it, {class_and_first_line(error)}; run again, it goes on where it "
+            "was."
         ) from error
 
 

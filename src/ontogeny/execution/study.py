@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import Any
 import xarray as xr
 from torch import Tensor, nn
 
+from ontogeny.core.temporary_files import temporary_beside
 from ontogeny.core.version import __version__
 from ontogeny.execution.assemble import assemble
 from ontogeny.execution.chunks import Chunk
@@ -22,12 +21,14 @@ from ontogeny.execution.cost import RESULT_BYTES, Cost, total
 from ontogeny.execution.frozen import Frozen, read_frozen, write_frozen
 from ontogeny.execution.tasks import Planned, Product, compute
 from ontogeny.inputs.checkpoints import Checkpoints
+from ontogeny.inputs.components import overlaps_in_words
+from ontogeny.inputs.load_weights import copied
 from ontogeny.inputs.losses import LossFunction
 from ontogeny.inputs.named.models import vocabulary
 from ontogeny.inputs.weight_files import write_weights
 from ontogeny.metrics.registry import LOCALIZATION, Asked, Metric
 from ontogeny.sampling.calibration import default_n_beta
-from ontogeny.store import Store, content_key, write_zarr
+from ontogeny.store import Store, check_folder, content_key, write_zarr
 
 WORKER_BYTES = 400_000_000
 """Python and its packages."""
@@ -73,9 +74,9 @@ class Study:
         store = self.begin()
         held = read_frozen(self.out, self.asked.settings)
         # a copy, since weights are loaded into it
-        model = copy.deepcopy(self.model).cpu()
+        model = copied(self.model)
         shared = {"model": model, "data": self.data, "loss_fn": self.loss_fn, "selections": self.selections}
-        with self._readable() as weights:
+        with self._readable(self._finished(store, held)) as weights:
             common = {"shared": shared, "progress": progress, "workers": workers, "parts": weights, "gpus": self.gpus}
             first = self.first_stage(held)
             executor(compute, _once(first), store, text="choosing γ", **common)
@@ -90,12 +91,12 @@ class Study:
         return found
 
     @contextmanager
-    def _readable(self) -> Iterator[Callable[[int], dict[str, Tensor]]]:
+    def _readable(self, finished: bool) -> Iterator[Callable[[int], dict[str, Tensor]]]:
         """A checkpoint's weights by step, from files: weights in memory would go to every worker with all others."""
-        if not self.checkpoints.in_memory or len(self.checkpoints) == 1:
+        if finished or not self.checkpoints.in_memory or len(self.checkpoints) == 1:
             yield self.checkpoints.weights
             return
-        folder = self.out / f".weights.{os.getpid()}.tmp"  # a name that is tidied up after a process that was killed
+        folder = temporary_beside(self.out / "weights")  # a name that is tidied up after a process that was killed
         folder.mkdir(exist_ok=True)
         try:
             for step in self.checkpoints.steps:
@@ -103,6 +104,11 @@ class Study:
             yield Checkpoints.from_folder(folder).weights
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _finished(self, store: Store, held: Frozen | None) -> bool:
+        return (held is not None or not self._freezes()) and all(
+            store.has(one.chunk.key) for one in self.second_stage(held)
+        )
 
     def first_stage(self, held: Frozen | None) -> list[Planned]:
         """What finds γ at the last checkpoint; nothing where it is held or given, or no metric is measured at it."""
@@ -139,8 +145,12 @@ class Study:
         return self.asked.settings.n_beta or min(default_n_beta(dataset.examples) for dataset in self.product.datasets)
 
     def cost(self) -> Cost:
-        """What it takes, and what of it is there; nothing is written, and no weights are read for a new folder."""
-        if not (self.out / "study.json").exists():
+        """What it takes, and what of it is there; nothing is written, and no weights are read for a new folder.
+
+        Raises:
+            OntogenyError: if the folder holds something else.
+        """
+        if not check_folder(self.out, self.identity):
             by_step = replace(self.product, digest_of=lambda step: f"step {step}")
             return replace(self, product=by_step)._cost(None)
         return self._cost(Store(self.out, self.identity))
@@ -194,6 +204,7 @@ class Study:
 
     def _provenance(self, frozen: Frozen | None) -> dict[str, Any]:
         wanted, calibration = self.asked.settings, self.asked.calibration
+        common = overlaps_in_words(self.model, self.selections)
         source = "the calibration" if calibration else frozen.source if frozen else "the call"
         return {
             "study": "measure",
@@ -203,6 +214,7 @@ class Study:
             "localization_from": source,
             "calibration": json.dumps(None if calibration is None else calibration.to_dict()),
             "data_digests": json.dumps({dataset.name: dataset.digest for dataset in self.product.datasets}),
+            **({"overlap": common} if common else {}),
         }
 
 

@@ -20,6 +20,8 @@ FLOPS = 5e10
 everywhere."""
 LEAST_SECONDS = 2e-5
 """Of one gradient, however small the model; chains batched."""
+OF_AN_ESTIMATE = 2.0
+"""Seconds of looks at the curvature, trials and checks, however short the chains; what a small model takes."""
 OPERATIONS_A_WEIGHT = 6
 """Of one gradient, for each weight and token: two forward, four backward."""
 
@@ -132,7 +134,7 @@ class Product:
         evaluations = metric.evaluations(asked, self.parameters, dataset)
         tokens = asked.batch_size(self.parameters, dataset.examples, dataset.positions) * dataset.positions
         seconds = max(OPERATIONS_A_WEIGHT * self.parameters * tokens / FLOPS, LEAST_SECONDS)
-        return evaluations, evaluations * seconds
+        return evaluations, evaluations * seconds + OF_AN_ESTIMATE * metric.at_localization
 
     def _key(self, metric: Metric, asked: Asked, step: int, dataset: DataSet, component: Component | None) -> str:
         """Everything the number depends on; the names are in it since random streams are named by them."""

@@ -121,7 +121,7 @@ class Checkpoints:
         if (folder / MANIFEST).exists():
             manifest = read_manifest(folder)
             return cls((_from_manifest(folder, entry) for entry in manifest["checkpoints"]), manifest["config"])
-        found = [Entry(step, InFile(item)) for item in folder.iterdir() if (step := _numbered(item)) is not None]
+        found = [Entry(step, InFile(item)) for item in folder.iterdir() if (step := numbered(item)) is not None]
         if not found:
             raise OntogenyError(
                 f"{folder} holds no checkpoints; expected manifest.json, or files or folders of weights whose names "
@@ -140,7 +140,13 @@ class Checkpoints:
     def from_iterable(cls, checkpoints: Iterable[tuple[int, Mapping[str, Tensor]]]) -> Checkpoints:
         """Pairs of step and state dict, held in memory (copied to the processor, tied weights once)."""
         entries = []
-        for step, weights in checkpoints:
+        for pair in checkpoints:
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise OntogenyError(
+                    "checkpoints must be pairs of step and state dict, as [(0, model.state_dict())]; got "
+                    f"{type(pair).__name__} for a pair. Of a dict give its items()."
+                )
+            step, weights = pair
             if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
                 raise OntogenyError(
                     f"checkpoints: step {step} must come with a state dict, tensors by name; got "
@@ -249,12 +255,12 @@ def _evenly(steps: tuple[int, ...], count: int) -> list[int]:
     return [steps[index] for index in [*chosen, len(steps) - 1]]
 
 
-def _numbered(item: Path) -> int | None:
-    """The step at the end of the name of a file or folder of weights; a shard's number is none."""
+def numbered(item: Path) -> int | None:
+    """The step at the end of the name of a file or folder of weights; a shard's number is none, nor is a process's."""
     stem = item.name if item.is_dir() else item.stem
     number = re.search(r"(\d+)$", stem)
-    shard = re.search(r"\d+-of-\d+$", stem)
-    return int(number[1]) if number and not shard and not stem.startswith(".") and is_weights(item) else None
+    other = re.search(r"\d+-of-\d+$|^rng_state_\d+$|^\.", stem)  # transformers keeps the random state of each process
+    return int(number[1]) if number and not other and is_weights(item) else None
 
 
 def _step(step: Any) -> int:

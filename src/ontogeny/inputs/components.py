@@ -58,6 +58,11 @@ def overlaps(model: nn.Module, selections: Mapping[str, Any]) -> dict[tuple[str,
     return {pair: count for pair, count in counts.items() if count}
 
 
+def overlaps_in_words(model: nn.Module, selections: Mapping[str, Any]) -> str:
+    """The same as "1:0 & 1:1: 140 weights, …", empty where no two share any."""
+    return ", ".join(f"{a} & {b}: {count} weights" for (a, b), count in overlaps(model, selections).items())
+
+
 class _Found(NamedTuple):
     """What one part of a selection comes to."""
 

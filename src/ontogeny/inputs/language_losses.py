@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ontogeny.core.differentiation import differentiated_at_most_once
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, first_line
 from ontogeny.core.types import Batch
 from ontogeny.inputs.attention_only import AttentionOnly
 from ontogeny.inputs.precision import at_least_float32, in_full, is_lowered
@@ -21,8 +20,8 @@ from ontogeny.inputs.unembedding import next_token_losses
 class NextToken:
     """-log f_w(t_{k+1} | t_1 … t_k) in nats, shape (batch, positions - 1): equation (1) of Wang et al. (2024).
 
-    ``batch`` is token ids of shape (batch, positions), or a mapping with ``input_ids``; with ``attention_mask`` or
-    ``labels`` (-100: not counted) it is refused, since an example's loss is the mean over all its positions.
+    ``batch`` is token ids of shape (batch, positions), or a mapping with ``input_ids``; an ``attention_mask`` or
+    ``labels`` that leave positions out are refused, since an example's loss is the mean over all its positions.
     The model maps tokens to logits, as a tensor or with an attribute ``logits``.
 
     >>> import torch
@@ -75,8 +74,14 @@ class DivergenceFrom:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """One divergence per position, shape (batch, positions - 1)."""
         tokens = tokens_of(batch)
-        with torch.no_grad():
-            wanted = logits_of(self.reference, tokens)[:, :-1].log_softmax(-1)
+        try:
+            with torch.no_grad():
+                wanted = logits_of(self.reference, tokens)[:, :-1].log_softmax(-1)
+        except IndexError as error:  # what looking up a token that an embedding lacks raises
+            raise OntogenyError(
+                "reference must have the model's vocabulary; the tokens of data go beyond what it knows "
+                f"({first_line(error)})."
+            ) from error
         found = logits_of(model, tokens)[:, :-1].log_softmax(-1)
         if found.shape[-1] != wanted.shape[-1]:
             raise OntogenyError(
@@ -85,18 +90,8 @@ class DivergenceFrom:
         return (wanted.exp() * (wanted - found)).sum(-1)
 
     def identity(self) -> dict[str, Any]:
-        """What a number computed with this loss depends on: the reference's weights, buffers, build and settings."""
-        from ontogeny.inputs.weight_files import weights_digest, without_repeats
-
-        tensors = {**dict(self.reference.named_buffers()), **self.reference.state_dict()}
-        config: Any = getattr(self.reference, "config", None)
-        settings = config.to_dict() if hasattr(config, "to_dict") else repr(config)
-        return {
-            "loss": "divergence from a reference",
-            "reference": weights_digest(without_repeats(tensors)),
-            "build": repr(self.reference),
-            "settings": json.loads(json.dumps(settings, default=repr)),
-        }
+        """What a number computed with this loss depends on; M is told by its content, weights included."""
+        return {"loss": "divergence from a reference", "reference": self.reference}
 
 
 def tokens_of(batch: Batch) -> Tensor:

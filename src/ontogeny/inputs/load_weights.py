@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, class_and_first_line
 
 REBUILT = (
     "attn.mask",
@@ -22,6 +23,21 @@ REBUILT = (
     "position_ids",
 )
 """Ends of names of buffers (causal masks, tables of angles) that some versions of a model save and others build."""
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy on the processor, into which weights can be loaded.
+
+    Raises:
+        OntogenyError: if the model holds what cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model).cpu()
+    except Exception as error:
+        raise OntogenyError(
+            f"model cannot be copied, and weights are loaded into a copy: {class_and_first_line(error)}; leave locks "
+            "and files out of it, and detach the tensors that it keeps beside its parameters."
+        ) from error
 
 
 def load_into(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

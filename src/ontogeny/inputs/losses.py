@@ -16,6 +16,7 @@ from ontogeny.core.errors import OntogenyError, class_and_first_line
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.components import Masks
 from ontogeny.inputs.datasets import Examples
+from ontogeny.inputs.fused_activations import fuse_activations, writes_out_activations
 from ontogeny.inputs.fused_attention import FusedAttention
 from ontogeny.inputs.one_head import OneHead, one_head
 from ontogeny.inputs.precision import at_least_float32, forward_dtype, forward_in, frozen_in_forward_dtype
@@ -64,6 +65,9 @@ class ModuleLoss:
         self.chains_at_once: int | None = None  # all of them
         self._cut, self._head = cut, None
         called = model if cut is None else cut.model
+        if writes_out_activations(called):
+            called = called if cut is not None else shallow_copy(model, {})
+            fuse_activations(called)
         narrow = frozen_in_forward_dtype(model) - set(selected) if self._forward is not None else set()
         copies = {
             f"model.{name}": value.detach().to(
@@ -84,7 +88,7 @@ class ModuleLoss:
         self._frozen = copies
         alone = one_head(model, self._slices) if self._forward is None else None
         if alone is not None:
-            called = called if cut is not None else shallow_copy(model, {})
+            called = called if called is not model else shallow_copy(model, {})
             self._head = OneHead(called, *alone)
             self._frozen |= self._head.at_center(copies, "model.")
         self._pair = _Pair(called, loss_fn)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.inputs.writers import temporary_beside
+from ontogeny.core.temporary_files import temporary_beside
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 STEMS = ("model", "pytorch_model")

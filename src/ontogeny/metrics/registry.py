@@ -55,14 +55,18 @@ class Asked:
 
     def chains(self, weights: int) -> int:
         """Chains of an estimate, chosen by rule where not given."""
-        wanted, frozen = self.settings, self.calibration
-        most = wanted.max_draws or (frozen.max_draws if frozen else default_max_draws(weights))
-        return wanted.chains or (frozen.chains if frozen else default_chains(weights, most))
+        wanted, calibrated = self.settings, self.calibration
+        most = wanted.max_draws or (calibrated.max_draws if calibrated else default_max_draws(weights))
+        return wanted.chains or (calibrated.chains if calibrated else default_chains(weights, most))
+
+    @property
+    def given_batch_size(self) -> int | None:
+        """Examples a step as the call or the calibration says; None: chosen by rule."""
+        return self.settings.batch_size or (None if self.calibration is None else self.calibration.batch_size)
 
     def batch_size(self, weights: int, examples: int, positions: int = 1) -> int:
         """Examples a step, chosen by rule where not given."""
-        frozen = None if self.calibration is None else self.calibration.batch_size
-        return min(self.settings.batch_size or frozen or default_batch(weights, examples, positions), examples)
+        return min(self.given_batch_size or default_batch(weights, examples, positions), examples)
 
     def batch_size_of(self, model: nn.Module, data: dict[str, Any]) -> int:
         """The same for one data set, {name: data}."""
@@ -121,8 +125,8 @@ class LLC:
 
         Before are the step, the table of the control variate, n/batch, and the looks at the curvature.
         """
-        wanted, frozen = asked.settings, asked.calibration
-        most = wanted.max_draws or (frozen.max_draws if frozen else default_max_draws(weights))
+        wanted, calibrated = asked.settings, asked.calibration
+        most = wanted.max_draws or (calibrated.max_draws if calibrated else default_max_draws(weights))
         chains = asked.chains(weights)
         size = asked.batch_size(weights, dataset.examples, dataset.positions)
         planned = planned_gradients(wanted, weights, chains, most)
@@ -133,10 +137,10 @@ class LLC:
         before = math.ceil(looks + (table if table <= CONTROL_SHARE * planned else 0))
         if wanted.draws is None:
             return most + before
-        burn_in = frozen.burn_in if frozen else wanted.burn_in
+        burn_in = calibrated.burn_in if calibrated else wanted.burn_in
         if burn_in is None:  # it lasts until the chains have settled, at most so long
             burn_in = min(most // (3 * chains), max(20 * wanted.draws, 2000))
-        finding = 0 if frozen or wanted.step_size else min(FINDING, most // 10)
+        finding = 0 if calibrated or wanted.step_size else min(FINDING, most // 10)
         return chains * (wanted.draws + burn_in) + finding + before
 
     def compute(
@@ -154,7 +158,7 @@ class MeanLoss:
 
     def settings(self, asked: Asked) -> dict[str, Any]:
         """The batch size, on which rounding depends."""
-        return {"batch_size": asked.settings.batch_size}
+        return {"batch_size": asked.given_batch_size}
 
     def evaluations(self, asked: Asked, weights: int, dataset: Size) -> int:
         """A pass over the data, a third of what its gradient takes."""
@@ -174,7 +178,7 @@ class GradientNorm:
 
     def settings(self, asked: Asked) -> dict[str, Any]:
         """The batch size, on which rounding depends."""
-        return {"batch_size": asked.settings.batch_size}
+        return {"batch_size": asked.given_batch_size}
 
     def evaluations(self, asked: Asked, weights: int, dataset: Size) -> int:
         """One pass over the data."""

@@ -22,6 +22,9 @@ MOST_NUMBERS = 2**27
 TOLERANCE = 1e-4
 """Relative difference at which a graph and a plain step count as different."""
 
+_SAID: set[str] = set()
+"""Why steps stay plain, said once a process."""
+
 
 class CapturedStep:
     """A pure function of tensors as CUDA graphs, one for every form and shape of its arguments.
@@ -61,8 +64,10 @@ class CapturedStep:
         if same:
             self._graphs[form] = graph
         else:
-            print(f"ontogeny: going on without a CUDA graph, with the same draws: {reason}", file=sys.stderr)
             self._gave_up = True
+            if reason not in _SAID:
+                _SAID.add(reason)
+                print(f"ontogeny: going on without CUDA graphs, with the same draws: {reason}", file=sys.stderr)
         return result
 
 
@@ -74,7 +79,8 @@ class _Graph:
         self._sources: list[tuple[Tensor, int] | None] = [None] * len(tensors)
         arguments = rebuild(form, iter(self._inputs))
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # a capture that fails does not find back to the stream it came from by itself
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(self._graph):
             result = step(*arguments)
         self._outputs, self._form = flatten(result)
 

@@ -131,10 +131,10 @@ def cap_drift(drift: Params, step_size: Tensor, dim: int, axis: int) -> tuple[Pa
 
 
 def _step_function(
-    loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int
+    loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int, together: bool = False
 ) -> Callable[..., tuple[Any, Params | None, Record]]:
     """One step of all chains as a pure function of tensors, so that it can be compiled."""
-    how = evaluation(loss, mode)
+    how = evaluation(loss, mode, together)
     axis = how.axis
 
     def of_chains(values: Params) -> Params:
@@ -154,13 +154,13 @@ def _step_function(
         control: Sequence[Tensor]
         if fixed.gradient is not None:
             found, losses, at_w_star, baselines = zip(
-                *(_beside_w_star(how, state.params, fixed.centers, part) for part in parts), strict=True
+                *_beside_w_star(how, state.params, fixed.centers, parts), strict=True
             )
             errors = [of_chains(tree_map(torch.sub, gradient, fixed.gradient)) for gradient in at_w_star]
             gradients = tuple(tree_map(torch.sub, both, error) for both, error in zip(found, errors, strict=True))
             control = [chain_sum(tree_map(torch.mul, error, offset), axis) for error in errors]
         else:
-            gradients, losses = zip(*(how.gradients(state.params, part) for part in parts), strict=True)
+            gradients, losses = zip(*how.of_parts(state.params, parts), strict=True)
             control = [torch.zeros_like(losses[0][0])]
             if fixed.baseline is None:
                 baselines = tuple(how.losses(fixed.centers, part) for part in parts)
@@ -214,21 +214,24 @@ def _step_function(
 
 
 def _beside_w_star(
-    how: Evaluation, params: Params, centers: Params, part: Batch | WithCenter
-) -> tuple[Params, Tensor, Params, Tensor]:
-    """Gradients and losses of the chains, and those of w* on the same minibatch.
+    how: Evaluation, params: Params, centers: Params, parts: tuple[Batch | WithCenter, ...]
+) -> list[tuple[Params, Tensor, Params, Tensor]]:
+    """Gradients and losses of the chains, and those of w*, on each part of a minibatch.
 
     Where nobody has computed the latter before, w* goes along as one more chain of each centre.
     """
-    if isinstance(part, WithCenter):
-        return *how.gradients(params, part.batch), part.gradient, part.losses
+    if isinstance(parts[0], WithCenter):
+        found = how.of_parts(params, [part.batch for part in parts])
+        return [(*one, part.gradient, part.losses) for one, part in zip(found, parts, strict=True)]
     axis = how.axis
     everywhere = tree_map(lambda w, c: torch.cat([w, c], axis), params, centers)
-    found, values = how.gradients(everywhere, part)
     chains = next(iter(params.values())).shape[axis]
-    first = {name: value.narrow(axis, 0, chains) for name, value in found.items()}
-    last = {name: value.narrow(axis, chains, value.shape[axis] - chains) for name, value in found.items()}
-    return first, values[:, :chains], last, values[:, chains:]
+    out = []
+    for both, values in how.of_parts(everywhere, parts):
+        first = {name: value.narrow(axis, 0, chains) for name, value in both.items()}
+        last = {name: value.narrow(axis, chains, value.shape[axis] - chains) for name, value in both.items()}
+        out.append((first, values[:, :chains], last, values[:, chains:]))
+    return out
 
 
 def _with_debt(
@@ -289,6 +292,7 @@ def start(
     friction: Tensor | None = None,
     baseline: Tensor | None = None,
     gradient: Params | None = None,
+    together: bool = False,
 ) -> Chains:
     """Put ``chains`` chains on each centre's w*.
 
@@ -304,12 +308,15 @@ def start(
         friction: of each centre, for kernels with momentum; by default 2√γ.
         baseline: L(w*) of each centre, shape ``(G,)``, where every step sees the full batch.
         gradient: ∇L(w*) over all examples with a leading axis of centres: the control variate.
+        together: evaluate both halves of a minibatch in one call; see :func:`parts_go_together`. Not compiled.
     """
     how = evaluation(posterior.loss, mode)
     axis = how.axis
     first = next(iter(posterior.center.values()))
-    make = _compiled_step if compile else _step_function
-    advance_one = make(posterior.loss, kernel, chains, mode, posterior.dim)
+    if compile:
+        advance_one = _compiled_step(posterior.loss, kernel, chains, mode, posterior.dim)
+    else:
+        advance_one = _step_function(posterior.loss, kernel, chains, mode, posterior.dim, together)
     if first.is_cuda and not compile and mode != "serial":
         advance_one = CapturedStep(advance_one)
 
@@ -341,7 +348,10 @@ def start(
 
 def _velocities(seed: int, names: Sequence[object], dim: int, like: Tensor, axis: int) -> Tensor:
     at = like.device
-    rows = [torch.randn(dim, generator=generator(seed, "velocity", name, device=at), device=at) for name in names]
+    rows = [
+        torch.randn(dim, generator=generator(seed, "velocity", name, device=at), dtype=torch.float32, device=at)
+        for name in names
+    ]
     stacked = torch.stack(rows)
     return (stacked.T if axis == -1 else stacked).contiguous().to(like)
 

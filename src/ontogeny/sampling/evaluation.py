@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -39,6 +39,14 @@ class Evaluation:
     axis: int
     losses: Callable[[Params, Batch], Tensor]
     gradients: Callable[[Params, Batch], tuple[Params, Tensor]]
+    together: Callable[[Params, Sequence[Batch]], list[tuple[Params, Tensor]]] | None = None
+    """``gradients`` of several minibatches of one size in one batched call; None: one after the other."""
+
+    def of_parts(self, params: Params, parts: Sequence[Batch]) -> list[tuple[Params, Tensor]]:
+        """``gradients`` on each part of a minibatch."""
+        if self.together is None or len(parts) == 1:
+            return [self.gradients(params, part) for part in parts]
+        return self.together(params, parts)
 
 
 def mean_and_gap(per_example: Tensor) -> Tensor:
@@ -87,7 +95,7 @@ def chains_at_once(bytes_per_chain: float, free: float) -> int:
     return 2 ** int(math.log2(fit))
 
 
-def _vmapped(loss: Loss) -> Evaluation:
+def _vmapped(loss: Loss, together: bool = False) -> Evaluation:
     def over_chains(function: Callable[[Params], T], params: Params, out_dim: int = 0) -> T:
         most, count = getattr(loss, "chains_at_once", None), next(iter(params.values())).shape[0]
         size = None if most is None or count <= most else -(-count // -(-count // most))  # pieces of about equal size
@@ -104,7 +112,19 @@ def _vmapped(loss: Loss) -> Evaluation:
         gradient, (_, found) = over_chains(lambda p: grad_and_value(alone, has_aux=True)(p, batch), params)
         return gradient, found.T
 
-    return Evaluation("vmap", 0, _once(losses), _once(gradients))
+    def of_parts(params: Params, parts: Sequence[Batch]) -> list[tuple[Params, Tensor]]:
+        stacked = stack_batches(parts)
+
+        def of_chain(p: Params) -> tuple[Params, tuple[Tensor, Tensor]]:
+            return vmap(lambda part: grad_and_value(alone, has_aux=True)(p, part))(stacked)
+
+        gradient, (_, found) = over_chains(of_chain, params)
+        return [
+            ({name: value[:, number] for name, value in gradient.items()}, found[:, number].T)
+            for number in range(len(parts))
+        ]
+
+    return Evaluation("vmap", 0, _once(losses), _once(gradients), _once(of_parts) if together else None)
 
 
 def _serial(loss: Loss) -> Evaluation:
@@ -130,13 +150,55 @@ def _serial(loss: Loss) -> Evaluation:
     return Evaluation("serial", 0, _once(losses), _once(gradients))
 
 
-def evaluation(loss: Loss, mode: Mode) -> Evaluation:
-    """The evaluation of ``loss`` in the given mode."""
+def stack_batches(parts: Sequence[Any]) -> Any:
+    """Batches of one form and size as one, with a leading axis.
+
+    Raises:
+        TypeError: if something in them is no tensor.
+    """
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.stack(list(parts))
+    if isinstance(first, dict):
+        return {name: stack_batches([part[name] for part in parts]) for name in first}
+    if not isinstance(first, tuple | list):
+        raise TypeError(f"{type(first).__name__} cannot be stacked")
+    inside = [stack_batches(one) for one in zip(*parts, strict=True)]
+    return type(first)(*inside) if hasattr(first, "_fields") else type(first)(inside)
+
+
+def evaluation(loss: Loss, mode: Mode, together: bool = False) -> Evaluation:
+    """The evaluation of ``loss`` in the given mode; ``together``: parts of a minibatch in one call, where batched."""
     if mode == "stacked":
         if not isinstance(loss, StackedLoss):
             raise TypeError("mode 'stacked' needs a loss with a method `stacked`")
         return _stacked(loss)
-    return _vmapped(loss) if mode == "vmap" else _serial(loss)
+    return _vmapped(loss, together) if mode == "vmap" else _serial(loss)
+
+
+def parts_go_together(loss: Loss, center: Params, parts: Sequence[Batch]) -> bool:
+    """Whether these parts of a minibatch can be evaluated in one batched call, with the gradients of each alone.
+
+    A loss that can be batched over weights need not be batched over data, as one that looks at values of its batch.
+    """
+    pair = {name: _beside(name, value[0]) for name, value in center.items()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message="There is a performance drop")
+            both = _vmapped(loss, True).of_parts(pair, parts)
+        each = _vmapped(loss).of_parts(pair, parts)
+    except Exception:  # as in choose_mode
+        return False
+    noise = getattr(loss, "rounding", 0.0)
+    largest = max(float(value.abs().max()) for gradient, _ in each for value in gradient.values())
+    close = {"rtol": 1e-2, "atol": (1e-5 + 10 * noise) * largest}
+    return all(
+        torch.allclose(found[name], expected[name], **close)
+        and torch.allclose(losses, known, rtol=1e-3 + noise, atol=1e-6)
+        for (found, losses), (expected, known) in zip(both, each, strict=True)
+        for name in expected
+    )
 
 
 def _beside(name: str, weights: Tensor) -> Tensor:

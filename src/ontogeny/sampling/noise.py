@@ -2,7 +2,7 @@
 
 The noise of a chain depends on (seed, its label, the step), its minibatches on (seed, the step) alone: neither on how
 many chains step together, nor on the order of work, nor on where a run was interrupted. Noise is drawn on the device
-that samples, by that device's generator: a GPU's numbers are not a processor's.
+that samples, by that device's generator: a GPU's numbers are not a processor's, nor always another GPU model's.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from ontogeny.sampling.calibration import (
 )
 from ontogeny.sampling.chains import Chains, placed, start
 from ontogeny.sampling.curvature import Curvature
-from ontogeny.sampling.evaluation import Evaluation, Mode, choose_mode, evaluation
+from ontogeny.sampling.evaluation import Evaluation, Mode, choose_mode, evaluation, parts_go_together
 from ontogeny.sampling.kernels import Kernel, get_kernel
 from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
 from ontogeny.sampling.posterior import LocalPosterior
@@ -190,6 +190,8 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
             table = center_table(loss, problem.center, examples, batch_size, mode)
         gradient = _full_gradient(how, stack, examples, batch_size) if table is None else table.full_gradient()
     step_size = settings.step_size
+    half = batch_size // 2
+    compensable = kernel.compensates and not full and half > 0
     chains = start(
         posterior,
         kernel,
@@ -200,9 +202,11 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         mode=mode,
         baseline=baseline,
         gradient=gradient,
+        together=compensable
+        and mode == "vmap"
+        and parts_go_together(loss, stack, [examples.take(torch.arange(k * half, (k + 1) * half)) for k in range(2)]),
     )
     stream = MinibatchStream(settings.seed, examples.count, batch_size)
-    half = batch_size // 2
 
     def part(chosen: Tensor | None) -> Batch | WithCenter:
         batch = examples.take(chosen)
@@ -236,7 +240,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         rides_along=gradient is not None and table is None,
         noise_pairs=int(min(max(LOOK_SHARE * found.planned / found.count, FEWEST_PAIRS), MOST_PAIRS)),
         whole_at=lambda step: (part(stream.at(step)),),
-        halves_at=halves if kernel.compensates and not full and half else None,
+        halves_at=halves if compensable else None,
         pair_at=None if full else pair,
     )
 

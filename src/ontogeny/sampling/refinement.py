@@ -11,7 +11,7 @@ import xarray as xr
 from torch import nn
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.inputs.components import by_name, overlaps, resolve
+from ontogeny.inputs.components import by_name, overlaps_in_words, resolve
 from ontogeny.inputs.losses import LossFunction, Potential
 from ontogeny.inputs.shared_forward import SharedForwards, lowest_sampled
 from ontogeny.sampling.calibration import Calibration
@@ -128,9 +128,9 @@ class Refinement:
         }
         together = _along("component", by_component)
         if isinstance(self.model, nn.Module) and None not in self.selections:
-            common = overlaps(self.model, self.selections)
+            common = overlaps_in_words(self.model, self.selections)
             if common:
-                together.attrs["overlap"] = ", ".join(f"{a} & {b}: {count} weights" for (a, b), count in common.items())
+                together.attrs["overlap"] = common
         return together
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.checkpoints import Checkpoints
+from ontogeny.inputs.paths import expanded
 
 HUB = "hub:"
 REVISION = re.compile(r"(?:(?P<step>\d+)=)?(?P<name>[^,=\s]*?(?P<number>\d+)?)")
@@ -21,7 +21,7 @@ def named_checkpoints(name: str) -> Checkpoints:
         OntogenyError: if there are no such checkpoints, or a revision does not say its step.
     """
     if not name.startswith(HUB):
-        return Checkpoints.from_folder(Path(name).expanduser())
+        return Checkpoints.from_folder(expanded(name))
     repository, _, revisions = name.removeprefix(HUB).partition("@")
     found: dict[int, str] = {}
     for written in revisions.split(","):

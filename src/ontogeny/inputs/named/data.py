@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, first_line
+from ontogeny.inputs.paths import expanded
 from ontogeny.inputs.text.blocks import MANIFEST, SPLITS, load_blocks
 from ontogeny.inputs.text.tokenizer import Tokenizer
 from ontogeny.inputs.text.writing import write_blocks
@@ -82,7 +83,7 @@ class RowsOfTokens:
 
     def _of_tokens(self, name: str, where: str) -> Tensor:
         place, _, part = where.partition("#")
-        at = Path(place).expanduser()
+        at = expanded(place)
         if at.is_dir():
             if not (at / MANIFEST).is_file():
                 raise OntogenyError(
@@ -96,11 +97,21 @@ class RowsOfTokens:
                 f"dir:PATH, file:PATH, installed:code, installed:docs or hub:NAME; got {where!r}."
             )
         held = _array(at) if at.suffix == ".npy" else _tensor(at, part)
-        if held.dtype.is_floating_point or held.dtype == torch.bool:
+        if not _whole(held):
             raise OntogenyError(f"data {name!r}: {where} must hold token ids, whole numbers; got {held.dtype}.")
-        if held.dim() == 1:
-            held = held[: len(held) // self.context * self.context].reshape(-1, self.context)
-        return self._cut(held[: self.examples].long())
+        rows = torch.as_tensor(held)
+        if rows.dim() == 1:
+            rows = rows[: len(rows) // self.context * self.context].reshape(-1, self.context)
+        if rows.dim() == 2:
+            rows = self._cut(rows[: self.examples])
+        tokens = rows.long()
+        if rows.dtype == torch.uint64 and bool((tokens < 0).any()):
+            largest = 2**64 + int(tokens[tokens < 0].max())
+            raise OntogenyError(
+                f"data {name!r}: {where} holds the token {largest}, and tokens must be below 2**63; cut off what rows "
+                "were filled up with."
+            )
+        return tokens
 
     def _cut(self, rows: Tensor) -> Tensor:
         return rows[:, : self.context] if self.cut else rows
@@ -122,16 +133,17 @@ class RowsOfTokens:
 
 def blocks_tokenizer(places: Iterable[str]) -> Path | None:
     """The tokenizer.json of the first of these data sets that is a folder of token blocks; None: there is none."""
-    files = (Path(place.partition("#")[0]).expanduser() / "tokenizer.json" for place in places)
+    files = (expanded(place.partition("#")[0]) / "tokenizer.json" for place in places)
     return next((file for file in files if file.is_file()), None)
 
 
-def _array(path: Path) -> Tensor:
+def _array(path: Path) -> np.ndarray[Any, Any]:
     try:
-        held: Any = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise OntogenyError(f"data: {path} cannot be read as .npy: {error}.") from error
-    return torch.from_numpy(held.astype(np.int64) if held.dtype.kind in "iu" else held.astype(np.float64))
+        with path.open("rb") as file:
+            held = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise OntogenyError(f"data: {path} cannot be read as .npy: {first_line(error)}.") from error
+    return held.astype(held.dtype.newbyteorder("="), copy=False)
 
 
 def _tensor(path: Path, name: str) -> Tensor:
@@ -140,6 +152,8 @@ def _tensor(path: Path, name: str) -> Tensor:
     try:
         with safe_open(path, framework="pt") as opened:
             names = list(opened.keys())
+            if not names:
+                raise OntogenyError(f"data: {path} holds no tensors; expected token ids of shape (rows, positions).")
             wanted = name or (names[0] if len(names) == 1 else "input_ids")
             if wanted not in names:
                 raise OntogenyError(
@@ -148,3 +162,9 @@ def _tensor(path: Path, name: str) -> Tensor:
             return opened.get_tensor(wanted)
     except (OSError, SafetensorError) as error:
         raise OntogenyError(f"data: {path} cannot be read as safetensors: {error}.") from error
+
+
+def _whole(held: np.ndarray[Any, Any] | Tensor) -> bool:
+    if isinstance(held, np.ndarray):
+        return held.dtype.kind in "iu"
+    return not (held.dtype.is_floating_point or held.dtype.is_complex or held.dtype == torch.bool)

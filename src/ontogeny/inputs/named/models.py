@@ -22,9 +22,10 @@ from torch import nn
 
 from ontogeny.core.errors import OntogenyError, class_and_first_line, first_line
 from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
-from ontogeny.inputs.checkpoints import MANIFEST, Checkpoints, Entry, InFile
+from ontogeny.inputs.checkpoints import MANIFEST, Checkpoints, Entry, InFile, numbered
 from ontogeny.inputs.language_losses import DivergenceFrom, NextToken
 from ontogeny.inputs.load_weights import load_into
+from ontogeny.inputs.paths import expanded
 from ontogeny.inputs.weight_files import is_weights, read_json
 
 HUB = "hf:"
@@ -42,13 +43,18 @@ def named_model(name: str) -> tuple[nn.Module, Callable[[], Checkpoints]]:
     Raises:
         OntogenyError: if there is no such model, or it cannot be built.
     """
-    at = Path(name.removeprefix(HUB)).expanduser()
+    at = expanded(name.removeprefix(HUB))
     if at.is_dir() and (at / MANIFEST).is_file():
         run = Checkpoints.from_folder(at)
         return _from_config(run.config, at), lambda: run
     if at.is_dir() and (at / "config.json").is_file():
         return _from_config(read_json(at / "config.json"), at), lambda: _in_folder(at)
-    if name.startswith(HUB) and not at.is_dir():
+    if at.is_dir():
+        raise OntogenyError(
+            f"model: the folder {at} holds neither the {MANIFEST} of a training run nor the config.json of a "
+            f"transformers one; name one that does, or give MODULE:FUNCTION as the model, and {at} as its checkpoints."
+        )
+    if name.startswith(HUB):
         hub = name.removeprefix(HUB)
         return _on_hub(hub), lambda: Checkpoints.from_hub(hub, {0: "main"})
     if FUNCTION.fullmatch(name):
@@ -70,15 +76,18 @@ def named_loss(name: str) -> NextToken | DivergenceFrom:
         return NextToken()
     if not name.startswith(DIVERGENCE) or name == DIVERGENCE:
         raise OntogenyError(f"loss must be {' or '.join(LOSSES)}; got {name!r}.")
-    reference, checkpoints = named_model(name.removeprefix(DIVERGENCE))
-    run = checkpoints()
-    load_into(reference, run.weights(run.steps[-1]))
+    try:
+        reference, checkpoints = named_model(name.removeprefix(DIVERGENCE))
+        run = checkpoints()
+        load_into(reference, run.weights(run.steps[-1]))
+    except OntogenyError as error:
+        raise OntogenyError(f"loss: the reference of {name!r} cannot be read: {error}") from error
     return DivergenceFrom(reference)
 
 
 def tokenizer_file(name: str) -> Path | None:
     """The tokenizer.json that comes with the model of that name; None: none does."""
-    at = Path(name.removeprefix(HUB)).expanduser()
+    at = expanded(name.removeprefix(HUB))
     if at.is_dir() or not name.startswith(HUB):
         return at / "tokenizer.json" if (at / "tokenizer.json").is_file() else None
     try:
@@ -127,8 +136,7 @@ def _from_config(config: Mapping[str, Any] | None, folder: Path) -> nn.Module:
 
 def _in_folder(folder: Path) -> Checkpoints:
     """Numbered checkpoints where there are any, as beside the model that a trainer saved at the end; else its own."""
-    numbered = any(item.is_dir() and re.search(r"\d$", item.name) and is_weights(item) for item in folder.iterdir())
-    if is_weights(folder) and not numbered:
+    if is_weights(folder) and all(numbered(item) is None for item in folder.iterdir()):
         return Checkpoints([Entry(0, InFile(folder.absolute()))])
     return Checkpoints.from_folder(folder)
 
@@ -162,6 +170,8 @@ def _from_function(name: str) -> nn.Module:
             f"model: {name} cannot be imported: {first_line(error)}. Run the command in the folder where {module} "
             "lies, or install it."
         ) from error
+    except Exception as error:
+        raise OntogenyError(f"model: importing {module} failed with {class_and_first_line(error)}.") from error
     try:
         model = build()
     except Exception as error:

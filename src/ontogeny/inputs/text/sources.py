@@ -17,9 +17,9 @@ a spread of them; files with several documents and the hub are read from their s
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.inputs.paths import expanded
 from ontogeny.inputs.text.documents import Reader, Source
 from ontogeny.inputs.text.files import file_documents, folder_documents
 from ontogeny.inputs.text.hub import hub_documents
@@ -50,7 +50,7 @@ def parse_source(uri: str) -> Source:
         )
     options = _options(kind, query)
     own = kind in ("dir", "file")
-    shown = Path(place).expanduser().resolve().name if own else place  # a record is the same wherever the folder lies
+    shown = expanded(place).resolve().name if own else place  # a record is the same wherever the folder lies
     return Source(
         uri=f"{kind}:{shown}" + (f"?{query}" if query else ""),
         read=_reader(kind, place, options),
@@ -62,7 +62,7 @@ def parse_source(uri: str) -> Source:
 def _reader(kind: str, place: str, options: dict[str, str]) -> Reader:
     column = options.get("column", "text")
     if kind == "file":
-        return partial(file_documents, Path(place).expanduser(), column)
+        return partial(file_documents, expanded(place), column)
     if kind == "hub":
         return partial(
             hub_documents,
@@ -74,7 +74,7 @@ def _reader(kind: str, place: str, options: dict[str, str]) -> Reader:
         )
     seed = _whole(options, "seed", 0)
     if kind == "dir":
-        return partial(folder_documents, Path(place).expanduser(), options.get("glob", "*"), seed)
+        return partial(folder_documents, expanded(place), options.get("glob", "*"), seed)
     if place not in ("code", "docs"):
         raise OntogenyError(f"source: installed: must be followed by code or docs; got {place!r}.")
     packages = tuple(name.strip() for name in options.get("packages", "").split(",") if name.strip())

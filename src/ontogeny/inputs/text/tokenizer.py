@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.temporary_files import temporary_beside
 from ontogeny.inputs.text.documents import HELD_OUT_SHARE, Source, is_held_out
 from ontogeny.inputs.text.mixture import Mixture, as_mixture
-from ontogeny.inputs.writers import temporary_beside
 
 if TYPE_CHECKING:
     import tokenizers

@@ -14,6 +14,7 @@ import numpy as np
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
 from ontogeny.core.rng import numpy_generator
+from ontogeny.core.temporary_files import remove_left, temporary_beside
 from ontogeny.inputs.text.blocks import (
     FORMAT,
     MANIFEST,
@@ -27,7 +28,6 @@ from ontogeny.inputs.text.blocks import (
 from ontogeny.inputs.text.documents import HELD_OUT_SHARE, Document, Record, Source, is_held_out
 from ontogeny.inputs.text.mixture import Mixture, as_mixture
 from ontogeny.inputs.text.tokenizer import Tokenizer
-from ontogeny.inputs.writers import remove_left, temporary_beside
 
 _TOGETHER = 500_000  # characters read ahead, so that documents can be encoded on all cores
 
