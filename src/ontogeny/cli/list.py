@@ -13,5 +13,6 @@ def list_studies() -> None:
     table = Table(Column("study", no_wrap=True), "question", "preset", "measures", "seeds", "minutes on 2 cores")
     for name, study in STUDIES.items():
         for preset, cost in study.presets.items():
-            table.add_row(name, study.question, preset, cost.description, str(study.seeds), f"{cost.minutes:g}")
+            minutes = "not measured" if cost.minutes is None else f"{cost.minutes:g}"
+            table.add_row(name, study.question, preset, cost.description, str(study.seeds), minutes)
     Console().print(table)

@@ -30,12 +30,13 @@ def write_gif(path: Path, one: xr.Dataset) -> Path:
     heads = [str(head) for head in one["head"].values]
     tokens = one.sizes["source"]
     square = max(math.ceil(SIDE / tokens), 1)
-    pictures = {
-        (name, head): _coloured(levels(one[name].sel(head=head))[0]) for name in ("qk", "ov") for head in heads
-    }
+    pictures = {(name, head): _coloured(levels(one[name].sel(head=head))[0]) for name in ("qk", "ov") for head in heads}
     frames = []
     for number, step in enumerate(one["step"].values):
-        parts = {key: np.kron(values[number], np.ones((square, square, 1), dtype=np.uint8)) for key, values in pictures.items()}
+        parts = {
+            key: np.kron(values[number], np.ones((square, square, 1), dtype=np.uint8))
+            for key, values in pictures.items()
+        }
         llc = float(one["llc"][number])
         title = f"step {int(step):,}" + (f", LLC {llc:.3g}" if math.isfinite(llc) else "")
         frames.append(_frame(title, heads, parts))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ontogeny.studies.sorting import settings as sorting_settings
+from ontogeny.studies.sorting import study as sorting
 from ontogeny.studies.sparsity_sweep import settings as sweep_settings
 from ontogeny.studies.sparsity_sweep import study as sparsity_sweep
 from ontogeny.studies.superposition import study as superposition
@@ -14,10 +16,10 @@ from ontogeny.studies.superposition.settings import DEFAULT_SEEDS, DESCRIPTIONS
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset measures and the minutes it took on two cores (BENCHMARKS.md says where and how)."""
+    """What a preset measures and the minutes it took on two cores (BENCHMARKS.md says where and how); None: not run."""
 
     description: str
-    minutes: float
+    minutes: float | None
 
 
 @dataclass(frozen=True)
@@ -51,5 +53,15 @@ STUDIES = {
         run=sparsity_sweep.run,
         report=sparsity_sweep.report,
         seeds=DEFAULT_SEEDS,
+    ),
+    "sorting": Study(
+        question="Does the LLC fall when the heads of a sorting transformer share out the vocabulary?",
+        presets={
+            name: Preset(sorting_settings.DESCRIPTIONS[name], minutes)
+            for name, minutes in {"quick": 30.0, "variants": None, "full": None}.items()
+        },
+        run=sorting.run,
+        report=sorting.report,
+        seeds=2,
     ),
 }

@@ -1,6 +1,6 @@
 """The report of the sorting study."""
 
 from ontogeny.report.sorting.build import write_sorting_report
-from ontogeny.report.sorting.summary import summarise
+from ontogeny.report.sorting.summary import summarise, whole
 
-__all__ = ["summarise", "write_sorting_report"]
+__all__ = ["summarise", "whole", "write_sorting_report"]

@@ -15,8 +15,8 @@ and of every head stands beside accuracy and beside measures of the heads' full 
 
 OF_VARIANT = """
 {{ title | upper_first }} ({{ found["seeds"] | count("seed") }}, {{ found["last_step"] | integer }} steps):
-{%- if found["accuracy_step"] %} {{ (100 * accurate) | integer }} % of its final accuracy from step {{ said["accuracy_step"]
-}} on; at the end {{ said["accuracy_end"] }} of fresh lists are right.{% endif %}
+{%- if found["accuracy_step"] %} {{ (100 * accurate) | integer }} % of its final accuracy from step
+{{ said["accuracy_step"] }} on; at the end {{ said["accuracy_end"] }} of fresh lists are right.{% endif %}
 {%- if found["llc_peak"] %} λ̂ peaks at {{ said["llc_peak"] }} (step {{ said["llc_peak_step"] }}) and ends at
 {{ said["llc_end"] }}: a fall of more than three standard errors in {{ found["llc_fell"]["count"] }} of
 {{ found["llc_fell"]["n"] }} seeds
@@ -24,9 +24,10 @@ OF_VARIANT = """
 {{ found["llc_fell_at"]["twice nβ"] }}, at half nβ in {{ found["llc_fell_at"]["half nβ"] }}. Lists right at the peak:
 {{ said["accuracy_at_peak"] }}.
 {%- else %} λ̂ has too few usable estimates for a peak.{% endif %}
-{%- if found["overlap_peak"] %} Heads overlap by at most {{ said["overlap_peak"] }} and by {{ said["overlap_end"] }} at the
-end{% if found["overlap_fall_step"] %}, halfway at step {{ said["overlap_fall_step"] }}{% endif %}.{% endif %}
-{%- if found["rank_start"] %} The ranks sum to {{ said["rank_start"] }} before training and {{ said["rank_end"] }} after.{% endif %}
+{%- if found["overlap_peak"] %} Heads overlap by at most {{ said["overlap_peak"] }} and by {{ said["overlap_end"] }}
+at the end{% if found["overlap_fall_step"] %}, halfway at step {{ said["overlap_fall_step"] }}{% endif %}.{% endif %}
+{%- if found["rank_start"] %} The ranks sum to {{ said["rank_start"] }} before training and {{ said["rank_end"] }}
+after.{% endif %}
 """
 
 UNCERTAIN = """

@@ -137,11 +137,14 @@ def report(folder: Path) -> Path:
     Raises:
         OntogenyError: if the folder holds no measurements.
     """
-    from ontogeny.report.sorting import summarise, write_sorting_report
+    from ontogeny.plots.circuit_frames import write_gif
+    from ontogeny.report.sorting import summarise, whole, write_sorting_report
 
     results = folder / "results.zarr"
     settings = json.loads(read_zarr(results).attrs["settings"])
     measured = {one["name"]: read_zarr(results, one["name"].replace(" ", "_")) for one in settings["variants"]}
+    for name, one in measured.items():
+        write_gif(folder / f"circuits-{name.replace(' ', '-')}.gif", whole(one).isel(seed=0))
     summary = summarise(measured, settings)
     write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False))
     page = folder / "report.html"

@@ -1,0 +1,134 @@
+"""The sorting study at a tiny size: from training to the page, resumed, and with more seeds."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import ontogeny as og
+from ontogeny.core.rng import generator
+from ontogeny.inputs.algorithmic_tasks import CumulativeSums, SignOfSum, SortedLists, SortedPart
+from ontogeny.store import read_zarr
+from ontogeny.studies.sorting import measure, settings, study
+from ontogeny.studies.sorting.settings import SortingSettings, Variant
+
+TINY = SortingSettings(
+    "quick",
+    (
+        Variant("1 head", "one head", 12, heads=1, numbers=6, length=3),
+        Variant("2 heads", "two heads", 12, numbers=6, length=3),
+        Variant("cumulative sum", "the sign of a sum", 12, heads=1, cumulative=True),
+    ),
+    early=3,
+    linear=3,
+    seeds=1,
+    by_head=1,
+    train_batch=16,
+    examples=40,
+    chains=2,
+    draws=8,
+    burn_in=4,
+    batch_size=8,
+    fresh=50,
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The study's folder."""
+    out = tmp_path_factory.mktemp("sorting") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "PRESETS", {"quick": TINY})
+        study.run("quick", out=out, progress=False, workers=1)
+    return out
+
+
+def test_what_a_run_leaves(finished):
+    two = read_zarr(finished / "results.zarr", "2_heads")
+    assert two["llc"].dims == ("seed", "checkpoint", "setting", "component")
+    assert list(two["component"].values) == ["all", "0:0", "0:1"] and list(two["setting"].values) == list(
+        settings.NEIGHBOURS
+    )
+    assert two["step"].values.tolist() == [0, 1, 3, 4, 8, 12]
+    whole = two["llc"].sel(component="all")
+    assert np.isfinite(whole).all()
+    by_head = np.isfinite(two["llc"].sel(setting="frozen", component="0:1").isel(seed=0)).values
+    assert by_head.tolist() == [False] * 5 + [True]
+    assert two["ov"].sizes["source"] == 6 and two["head_overlap"].notnull().all()
+    assert read_zarr(finished / "results.zarr", "1_head")["head_overlap"].isnull().all()
+    assert read_zarr(finished / "results.zarr", "cumulative_sum")["ov"].sizes["output"] == 3
+    assert sorted(path.name for path in finished.glob("*.gif")) == [
+        "circuits-1-head.gif", "circuits-2-heads.gif", "circuits-cumulative-sum.gif"
+    ]  # fmt: skip
+
+
+def test_the_report_states_what_the_summary_holds(finished):
+    summary = json.loads((finished / "summary.json").read_text(encoding="utf-8"))
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert summary["findings"]["2 heads"]["seeds"] == 1 and "2 heads" in page and '"frames"' in page
+    assert summary["health"]["estimates"] == 3 * 6 * 3 + 1 + 2 + 1
+
+
+def test_running_again_computes_nothing_and_more_seeds_keep_the_first(finished, monkeypatch):
+    monkeypatch.setattr(study, "PRESETS", {"quick": TINY})
+    before = read_zarr(finished / "results.zarr", "2_heads")
+    page = study.run("quick", out=finished, seeds=2, progress=False, workers=1)
+    after = read_zarr(finished / "results.zarr", "2_heads")
+    assert after.sizes["seed"] == 2
+    np.testing.assert_array_equal(after["llc"].isel(seed=0), before["llc"].isel(seed=0))
+    for name in ("train", "measure"):
+        monkeypatch.setattr(study, name, lambda *_: pytest.fail("something was computed again"))
+    assert study.run("quick", out=finished, progress=False, workers=1) == page
+
+
+def test_a_model_comes_back_from_flat_weights():
+    variant = TINY.variants[1]
+    model = variant.model(3)
+    again = measure.loaded(variant, measure.flat(model.state_dict()))
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_lists_are_distinct_sorted_after_the_separator_and_uniform():
+    rows = SortedLists(6, 3).rows(6000, generator(0, "rows"))
+    lists, rest = rows[:, :3], rows[:, 4:]
+    assert bool((rows[:, 3] == 6).all()) and bool((lists.sort(1).values == rest).all())
+    assert bool((rest.diff(dim=1) > 0).all())
+    counts = torch.bincount(lists[:, 0], minlength=6).double()  # each number first in one list of six
+    assert float(((counts - 1000) ** 2 / 1000).sum()) < 20.5  # χ² with 5 degrees of freedom, p = 0.001
+
+
+def test_neighbours_change_places_with_the_stated_probability():
+    """Numbers 0 and k: swapped with probability 0.4/k; four standard errors."""
+    rows = SortedLists(3, 2, swaps=True).rows(30_000, generator(0, "noisy"))[:, 3:]
+    low, high = rows.min(1).values, rows.max(1).values
+    for gap in (1, 2):
+        of_gap = rows[high - low == gap]
+        share = float((of_gap[:, 0] > of_gap[:, 1]).double().mean())
+        p = 0.4 / gap
+        assert abs(share - p) < 4 * (p * (1 - p) / len(of_gap)) ** 0.5
+
+
+def test_losses_are_at_the_positions_to_be_predicted():
+    task, loss = SortedLists(6, 3), SortedPart(3)
+    rows = task.rows(5, generator(0, "rows"))
+
+    class Knows(torch.nn.Module):
+        def forward(self, tokens):
+            return 50.0 * torch.nn.functional.one_hot(torch.roll(tokens, -1, 1), 7).float()
+
+    assert loss(Knows(), rows).shape == (5, 3) and float(loss(Knows(), rows).max()) < 1e-6
+    assert bool(loss.correct(Knows(), rows).all())
+    sums = CumulativeSums(2, 4)
+    assert SignOfSum(2).classes(torch.tensor([[2, 1, 4, 0]])).tolist() == [[1, 0, 2, 0]]
+    assert sums.rows(3, generator(0, "sums")).shape == (3, 4) and sums.vocabulary == 5
+
+
+def test_a_list_longer_than_its_numbers_is_refused():
+    with pytest.raises(og.OntogenyError, match=r"length must be between 2 and numbers, 5, .*; got 6"):
+        SortedLists(5, 6)
+
+
+def test_unknown_presets_are_refused(tmp_path):
+    with pytest.raises(og.OntogenyError, match="preset must be one of quick, variants, full; got 'huge'"):
+        study.run("huge", out=tmp_path / "out")
