@@ -8,7 +8,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.version import __version__
 
 if TYPE_CHECKING:
-    from ontogeny import analysis
+    from ontogeny import analysis, metrics
     from ontogeny.estimators.description import describe_estimate
     from ontogeny.estimators.llc import llc_from_draws
     from ontogeny.estimators.reweight import reweighted
@@ -43,6 +43,7 @@ _HOME = {
     "reweighted": "ontogeny.estimators.reweight",  # the same draws at another nβ or γ
     "estimate_llc": "ontogeny.sampling.estimate",  # draws and numbers in one call
     "measure": "ontogeny.execution.measure",  # checkpoints × components × data sets × metrics, resumable
+    "metrics": "ontogeny",  # a module: circuits of attention heads, and the order in them
     "watanabe": "ontogeny.sampling.watanabe",  # WBIC, functional variance, singular fluctuation
     "describe_status": "ontogeny.estimators.status",  # what the words beside the numbers mean
     "describe_estimate": "ontogeny.estimators.description",  # one estimate in plain sentences
@@ -50,7 +51,7 @@ _HOME = {
     "controls": "ontogeny.sampling",  # a module: estimates whose answer is known
     "analysis": "ontogeny",  # a module: measurements over checkpoints and seeds -> statements
 }
-_MODULES = ("text", "controls", "analysis")
+_MODULES = ("text", "controls", "metrics", "analysis")
 
 __all__ = [
     "AttentionOnly",
@@ -71,6 +72,7 @@ __all__ = [
     "estimate_llc",
     "llc_from_draws",
     "measure",
+    "metrics",
     "plot_estimate",
     "reweighted",
     "sample",
