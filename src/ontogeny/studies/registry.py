@@ -56,10 +56,7 @@ STUDIES = {
     ),
     "sorting": Study(
         question="Does the LLC fall when the heads of a sorting transformer share out the vocabulary?",
-        presets={
-            name: Preset(sorting_settings.DESCRIPTIONS[name], minutes)
-            for name, minutes in {"quick": 30.0, "variants": None, "full": None}.items()
-        },
+        presets={name: Preset(sorting_settings.DESCRIPTIONS[name], None) for name in ("quick", "variants", "full")},
         run=sorting.run,
         report=sorting.report,
         seeds=2,
