@@ -28,6 +28,7 @@ TINY = SortingSettings(
     examples=40,
     chains=2,
     draws=8,
+    step_size=1e-4,
     burn_in=4,
     batch_size=8,
     fresh=50,

@@ -147,6 +147,7 @@ def measure(task: Checkpoint) -> xr.Dataset:
         "batch_size": settings.batch_size,
         "chains": settings.chains,
         "draws": settings.draws,
+        "step_size": settings.step_size,
         "burn_in": settings.burn_in,
         "seed": settings.seed,
         "progress": False,

@@ -109,8 +109,9 @@ class SortingSettings:
     localization: float = 500.0
     chains: int = 4
     draws: int = 200
+    step_size: float | None = None
     burn_in: int | None = None
-    """Steps; None: by rule."""
+    """ε in weight² and steps dropped; None: by rule."""
     batch_size: int = 16
     fresh: int = 1000
     """Lists that accuracy is told on."""
