@@ -47,7 +47,7 @@ def _fall_of(steps: Array, values: Array, errors: Array) -> tuple[float, float, 
     good = np.isfinite(values)
     steps, values, errors = steps[good], values[good], errors[good]
     if len(values) < LAST + 2:
-        return (*[math.nan] * 5, False, math.nan)
+        return math.nan, math.nan, math.nan, math.nan, math.nan, False, math.nan
     top = int(values.argmax())
     end, end_se = float(values[-LAST:].mean()), float(np.sqrt((errors[-LAST:] ** 2).sum()) / LAST)
     fall, fall_se = float(values[top]) - end, math.hypot(float(errors[top]), end_se)

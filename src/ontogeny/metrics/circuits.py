@@ -15,6 +15,7 @@ out, so of models with norms only the form of a circuit means something, not its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.architecture import Architecture, architecture, why_unknown
+
+QUERIES_KEYS_VALUES: tuple[Literal["q"], Literal["k"], Literal["v"]] = ("q", "k", "v")
 
 
 def full_circuits(
@@ -113,9 +116,9 @@ def _through_norm(known: Architecture, values: Mapping[str, Tensor], norm: Seque
 def _of_head(
     known: Architecture, values: Mapping[str, Tensor], embedded: Tensor, to_logits: Tensor, layer: int, head: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    norm = known.parts[layer].attn_norm
+    norm, read = known.parts[layer].attn_norm, QUERIES_KEYS_VALUES
     query, key, value = (
-        embedded @ _through_norm(known, values, norm, known.head_matrix(values, layer, head, of)) for of in "qkv"
+        embedded @ _through_norm(known, values, norm, known.head_matrix(values, layer, head, of)) for of in read
     )
     out = known.head_matrix(values, layer, head, "o").T @ to_logits  # (e, outputs)
     return (query @ key.T).numpy(), (value @ out).numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from ontogeny.core.temporary_files import temporary_beside
 from ontogeny.plots.circuits import COLOURS, LEVELS, MILLISECONDS_A_FRAME, levels
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDE = 208
 """Pixels of a heatmap, about; every entry is a square of whole pixels."""
@@ -25,8 +29,6 @@ def write_gif(path: Path, one: xr.Dataset) -> Path:
         path: written under a temporary name, then renamed.
         one: ``qk``, ``ov`` with dims checkpoint, head and those of circuits, coordinate ``step``, and ``llc``.
     """
-    from PIL import Image
-
     heads = [str(head) for head in one["head"].values]
     tokens = one.sizes["source"]
     square = max(math.ceil(SIDE / tokens), 1)
@@ -44,12 +46,11 @@ def write_gif(path: Path, one: xr.Dataset) -> Path:
     frames[0].save(
         temporary, format="GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS_A_FRAME, loop=0
     )
-    assert isinstance(frames[0], Image.Image)
     temporary.replace(path)
     return path
 
 
-def _frame(title: str, heads: list[str], parts: dict[tuple[str, str], NDArray[np.uint8]]) -> Image.Image:  # noqa: F821
+def _frame(title: str, heads: list[str], parts: dict[tuple[str, str], NDArray[np.uint8]]) -> Image.Image:
     from PIL import Image, ImageDraw
 
     height, width = next(iter(parts.values())).shape[:2]

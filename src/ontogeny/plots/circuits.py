@@ -197,8 +197,8 @@ def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
         colour = theme.feature_colour(number)
         x = clock(one["step"].values.astype(float))
         for row, name in enumerate(names, start=1):
-            values = one[name].where(usable(one)) if name == "llc" else one[name]
-            values = values.transpose("seed", "checkpoint").values.astype(float)
+            curve = one[name].where(usable(one)) if name == "llc" else one[name]
+            values = curve.transpose("seed", "checkpoint").values.astype(float)
             known = np.isfinite(values).any(0)
             mean = np.full(values.shape[1], np.nan)
             mean[known] = np.nanmean(values[:, known], axis=0)

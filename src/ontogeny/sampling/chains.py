@@ -313,6 +313,7 @@ def start(
     how = evaluation(posterior.loss, mode)
     axis = how.axis
     first = next(iter(posterior.center.values()))
+    advance_one: Callable[..., tuple[Any, Params | None, Record]]
     if compile:
         advance_one = _compiled_step(posterior.loss, kernel, chains, mode, posterior.dim)
     else:

@@ -192,9 +192,9 @@ def parts_go_together(loss: Loss, center: Params, parts: Sequence[Batch]) -> boo
         return False
     noise = getattr(loss, "rounding", 0.0)
     largest = max(float(value.abs().max()) for gradient, _ in each for value in gradient.values())
-    close = {"rtol": 1e-2, "atol": (1e-5 + 10 * noise) * largest}
+    atol = (1e-5 + 10 * noise) * largest
     return all(
-        torch.allclose(found[name], expected[name], **close)
+        torch.allclose(found[name], expected[name], rtol=1e-2, atol=atol)
         and torch.allclose(losses, known, rtol=1e-3 + noise, atol=1e-6)
         for (found, losses), (expected, known) in zip(both, each, strict=True)
         for name in expected

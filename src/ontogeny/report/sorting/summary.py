@@ -76,10 +76,6 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
         for name in one["setting"].values
         for at in [whole(one, str(name))]
     }
-    final_owners = owners(last["ov"])
-    crystals = xr.concat(
-        [crystallization(one["qk"].sel(seed=seed), final_owners.sel(seed=seed)) for seed in one["seed"].values], "seed"
-    ).assign_coords(step=one["step"], seed=one["seed"])
     accuracy = one["list_accuracy"]
     return {
         "seeds": one.sizes["seed"],
@@ -108,13 +104,25 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
         "participation_end": over_seeds(last["participation_sum"]),
         "symmetry_end": over_seeds(last["translational_symmetry"]),
         "symmetry_peak": over_seeds(one["translational_symmetry"].max("checkpoint")),
-        "regions_end": over_seeds(regions(last["ov"]).sum("head")),
         "opposition_end": over_seeds(opposition(last["ov"]).min("head")),
         "anti_states_end": over_seeds(anti_states(last["ov"])),
-        "crystallization_end": over_seeds(crystals.isel(checkpoint=-1)),
-        "crystallization_step": over_seeds(arrival(crystals, CRYSTALLIZED)),
+        **_of_vocabulary(one),
         "heads": _of_heads(one),
     }
+
+
+def _of_vocabulary(one: xr.Dataset) -> dict[str, Any]:
+    """Regions of the vocabulary, where outputs are tokens; triangles are over the regions at the end."""
+    names = ("regions_end", "crystallization_end", "crystallization_step")
+    if one.sizes["source"] != one.sizes["output"]:
+        return dict.fromkeys(names)
+    last = one["ov"].isel(checkpoint=-1)
+    owned = owners(last)
+    crystals = xr.concat(
+        [crystallization(one["qk"].sel(seed=seed), owned.sel(seed=seed)) for seed in one["seed"].values], "seed"
+    ).assign_coords(step=one["step"], seed=one["seed"])
+    found = (regions(last).sum("head"), crystals.isel(checkpoint=-1), arrival(crystals, CRYSTALLIZED))
+    return {name: over_seeds(values) for name, values in zip(names, found, strict=True)}
 
 
 def _of_heads(one: xr.Dataset) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -142,7 +142,7 @@ def measure(task: Checkpoint) -> xr.Dataset:
     """λ̂ of the whole model at every nβ, and of each head at the frozen one; dims ``setting`` and ``component``."""
     settings, variant = task.settings, task.variant
     model, data = loaded(variant, task.weights), data_of(settings, variant)
-    frozen = {
+    frozen: dict[str, Any] = {
         "localization": settings.localization,
         "batch_size": settings.batch_size,
         "chains": settings.chains,

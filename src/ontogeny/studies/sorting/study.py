@@ -57,7 +57,7 @@ def run(
     settings = PRESETS[preset]
     store = Store(out or Path("runs") / f"sorting-{preset}", settings.identity())
     count = max(seeds or settings.seeds, _seeds_there(store))
-    groups = {}
+    groups: dict[str | None, xr.Dataset] = {}
     for seed in range(count):  # a seed of every variant before the next: what there is can be reported at any time
         run_chunks(train, [_training(settings, one, seed) for one in settings.variants], store, text=f"training {seed}")
         todo = [chunk for one in settings.variants for chunk in _checkpoints(settings, one, seed, store)]
