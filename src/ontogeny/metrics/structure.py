@@ -29,7 +29,7 @@ def translational_symmetry(matrix: xr.DataArray, dims: tuple[str, str]) -> xr.Da
 
     >>> identity = xr.DataArray(np.eye(9), dims=("source", "output"))
     >>> float(translational_symmetry(identity, ("source", "output")))
-    1.857142857142857
+    1.7142857142857142
     """
 
     def measure(w: Floats) -> Floats:

@@ -33,7 +33,7 @@ def write_sorting_report(
 
 
 def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> list[Section]:
-    """The exhibits."""
+    """The exhibits: circuits in motion, variants side by side, what was found, heads."""
     frozen = {name: whole(one) for name, one in measured.items()}
     return [
         Section(
