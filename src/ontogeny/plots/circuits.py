@@ -53,7 +53,7 @@ def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
         rows=5,
         cols=len(heads),
         row_heights=[0.17, 0.17, 0.12, 0.27, 0.27],
-        vertical_spacing=0.055,
+        vertical_spacing=0.075,
         horizontal_spacing=0.06,
         specs=[*[[{"colspan": len(heads)}, *[None] * (len(heads) - 1)]] * 3, *[[{}] * len(heads)] * 2],
         subplot_titles=[
@@ -64,7 +64,7 @@ def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
             *(f"OV of head {name}" for name in heads),
         ],
     )
-    made.update_layout(template=theme.template(), height=1120, uirevision="keep", **theme.legend_above(2))
+    made.update_layout(template=theme.template(), height=1260, uirevision="keep", **theme.legend_above(2))
     for row, (title, names) in enumerate(PANELS, start=1):
         for name in names:
             for trace in _curve(measurements, name, clock(steps)):
@@ -159,7 +159,7 @@ def _slider(steps: NDArray[np.float64], shown: int) -> dict[str, object]:
     still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     return {
         "active": shown,
-        "currentvalue": {"prefix": "training step "},
+        "currentvalue": {"prefix": "training step ", "xanchor": "right"},
         "pad": {"t": 36},
         "x": 0.12,
         "len": 0.88,
