@@ -191,16 +191,25 @@ class Block(nn.Module):
 
 
 class Unembed(nn.Module):
-    """Residual -> one logit a token: W_U (d, V), b_U (V)."""
+    """Residual -> one logit an output, of a language model a token: W_U (d, V), b_U (V)."""
 
-    def __init__(self, config: AttentionOnlyConfig) -> None:
+    def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
-        self.W_U = nn.Parameter(torch.empty(config.width, config.vocabulary))
-        self.b_U = nn.Parameter(torch.zeros(config.vocabulary))
+        self.W_U = nn.Parameter(torch.empty(width, outputs))
+        self.b_U = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, residual: Tensor) -> Tensor:
         """(b, p, d) -> (b, p, V)."""
         return residual @ self.W_U + self.b_U
+
+
+def draw_initial_weights(model: nn.Module, width: int, seed: int) -> None:
+    """Every matrix ~ N(0, 0.64/width), from a stream named by seed and parameter; the others stay as they are."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.rpartition(".")[2].startswith("W_"):
+                drawn = torch.randn(weight.shape, generator=generator(seed, "initial weights", name))
+                weight.copy_(drawn * 0.8 / math.sqrt(width))
 
 
 class AttentionOnly(nn.Module):
@@ -223,12 +232,8 @@ class AttentionOnly(nn.Module):
         self.pos_embed = PositionEmbed(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.ln_final = LayerNorm(config) if config.layer_norm else nn.Identity()
-        self.unembed = Unembed(config)
-        with torch.no_grad():
-            for name, weight in self.named_parameters():
-                if name.rpartition(".")[2].startswith("W_"):
-                    drawn = torch.randn(weight.shape, generator=generator(seed, "initial weights", name))
-                    weight.copy_(drawn * 0.8 / math.sqrt(config.width))
+        self.unembed = Unembed(config.width, config.vocabulary)
+        draw_initial_weights(self, config.width, seed)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Integer tokens (b, p) -> logits (b, p, V).

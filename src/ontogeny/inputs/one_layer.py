@@ -5,15 +5,21 @@ Names and shapes of the weights are TransformerLens's. b: batch, p: positions, d
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ontogeny.core.rng import generator
-from ontogeny.inputs.attention_only import AttentionOnlyConfig, Block, Embed, LayerNorm, PositionEmbed
+from ontogeny.inputs.attention_only import (
+    AttentionOnlyConfig,
+    Block,
+    Embed,
+    LayerNorm,
+    PositionEmbed,
+    Unembed,
+    draw_initial_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -74,19 +80,6 @@ class BlockWithMLP(Block):
         return residual + self.mlp(self.ln2(residual))
 
 
-class Outputs(nn.Module):
-    """Residual -> one logit a class: W_U (d, C), b_U (C)."""
-
-    def __init__(self, config: OneLayerConfig) -> None:
-        super().__init__()
-        self.W_U = nn.Parameter(torch.empty(config.width, config.outputs))
-        self.b_U = nn.Parameter(torch.zeros(config.outputs))
-
-    def forward(self, residual: Tensor) -> Tensor:
-        """(b, p, d) -> (b, p, C)."""
-        return residual @ self.W_U + self.b_U
-
-
 class OneLayerTransformer(nn.Module):
     """Tokens (b, p) -> logits of the classes at every position (b, p, C); initial weights as in AttentionOnly."""
 
@@ -97,12 +90,8 @@ class OneLayerTransformer(nn.Module):
         self.embed, self.pos_embed = Embed(attention), PositionEmbed(attention)
         self.blocks = nn.ModuleList([BlockWithMLP(config)])
         self.ln_final = LayerNorm(attention) if config.layer_norm else nn.Identity()
-        self.unembed = Outputs(config)
-        with torch.no_grad():
-            for name, weight in self.named_parameters():
-                if name.rpartition(".")[2].startswith("W_"):
-                    drawn = torch.randn(weight.shape, generator=generator(seed, "initial weights", name))
-                    weight.copy_(drawn * 0.8 / math.sqrt(config.width))
+        self.unembed = Unembed(config.width, config.outputs)
+        draw_initial_weights(self, config.width, seed)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Integer tokens (b, p) -> logits (b, p, C)."""

@@ -114,7 +114,8 @@ def loaded(variant: Variant, weights: np.ndarray) -> nn.Module:
 
 
 def _performance(settings: SortingSettings, variant: Variant, weights: dict[str, Tensor]) -> dict[str, float]:
-    model = loaded(variant, flat(weights))
+    model = variant.model()
+    model.load_state_dict(weights)
     stream = generator(settings.seed, "fresh lists", variant.name)
     rows = variant.fresh_task.rows(settings.fresh, stream)
     correct = variant.loss.correct(model, rows).double()

@@ -64,15 +64,15 @@ def run(
         run_chunks(measure, todo, store, text=f"measuring {seed}")
     for one in settings.variants:
         each = [_assembled(settings, one, seed, store) for seed in range(count)]
-        groups[group_of(one)] = describe(xr.concat(each, "seed", combine_attrs="drop"))
+        groups[group_of(one.name)] = describe(xr.concat(each, "seed", combine_attrs="drop"))
     root = xr.Dataset(attrs={"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": count})
     write_zarr(store.folder / "results.zarr", {None: root, **groups})
     return report(store.folder)
 
 
-def group_of(variant: Variant) -> str:
-    """The Zarr group of a variant."""
-    return variant.name.replace(" ", "_")
+def group_of(variant: str) -> str:
+    """The Zarr group of a variant of that name."""
+    return variant.replace(" ", "_")
 
 
 def _seeds_there(store: Store) -> int:
@@ -142,7 +142,7 @@ def report(folder: Path) -> Path:
 
     results = folder / "results.zarr"
     settings = json.loads(read_zarr(results).attrs["settings"])
-    measured = {one["name"]: read_zarr(results, one["name"].replace(" ", "_")) for one in settings["variants"]}
+    measured = {one["name"]: read_zarr(results, group_of(one["name"])) for one in settings["variants"]}
     for name, one in measured.items():
         write_gif(folder / f"circuits-{name.replace(' ', '-')}.gif", whole(one).isel(seed=0))
     summary = summarise(measured, settings)
