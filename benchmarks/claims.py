@@ -1,6 +1,7 @@
-"""Write what a finished sparsity sweep says into CLAIMS.md, and the figures it was made of beside it.
+"""Write what a finished study says into CLAIMS.md, and the figures it was made of beside it.
 
-python benchmarks/claims.py runs/sparsity-sweep-quick
+python benchmarks/claims.py sparsity-sweep runs/sparsity-sweep-quick
+python benchmarks/claims.py sorting runs/sorting-variants --command V
 """
 
 from __future__ import annotations
@@ -9,25 +10,39 @@ import argparse
 import json
 from pathlib import Path
 
-from ontogeny.report.sparsity_sweep.claims import excerpt, rows
+from ontogeny.report.sorting import claims as sorting
+from ontogeny.report.sparsity_sweep import claims as sparsity_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- sparsity sweep: written by benchmarks/claims.py -->", "<!-- end of the sparsity sweep -->"
+MADE = {
+    "sparsity-sweep": lambda summary, _: (sparsity_sweep.excerpt(summary), sparsity_sweep.rows(summary)),
+    "sorting": lambda summary, command: (sorting.excerpt(summary), sorting.rows(summary, command)),
+}
+
+
+def marks(study: str) -> tuple[str, str]:
+    """What stands around the rows of a study in CLAIMS.md."""
+    words = study.replace("-", " ")
+    return f"<!-- {words}: written by benchmarks/claims.py -->", f"<!-- end of the {words} -->"
 
 
 def main() -> None:
     """Replace the rows between the two marks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="what `ontogeny run sparsity-sweep` wrote")
-    summary = json.loads((parser.parse_args().folder / "summary.json").read_text(encoding="utf-8"))
-    kept = json.dumps(excerpt(summary), indent=1, ensure_ascii=False, allow_nan=False)
-    (ROOT / "claims" / "sparsity_sweep.json").write_text(kept + "\n", encoding="utf-8")
-    claims = ROOT / "CLAIMS.md"
+    parser.add_argument("study", choices=MADE)
+    parser.add_argument("folder", type=Path, help="what `ontogeny run` wrote")
+    parser.add_argument("--command", default="V", help="the letter under which CLAIMS.md lists the sorting command")
+    asked = parser.parse_args()
+    summary = json.loads((asked.folder / "summary.json").read_text(encoding="utf-8"))
+    excerpt, rows = MADE[asked.study](summary, asked.command)
+    kept = json.dumps(excerpt, indent=1, ensure_ascii=False, allow_nan=False)
+    (ROOT / "claims" / f"{asked.study.replace('-', '_')}.json").write_text(kept + "\n", encoding="utf-8")
+    claims, (begin, end) = ROOT / "CLAIMS.md", marks(asked.study)
     text = claims.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    table = "\n".join(["| statement | measured here | command | verdict |", "|---|---|---|---|", *rows(summary)])
-    claims.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", encoding="utf-8")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    table = "\n".join(["| statement | measured here | command | verdict |", "|---|---|---|---|", *rows])
+    claims.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

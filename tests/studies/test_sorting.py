@@ -23,7 +23,7 @@ TINY = SortingSettings(
     early=3,
     linear=3,
     seeds=1,
-    by_head=1,
+    several=1,
     train_batch=16,
     examples=40,
     chains=2,
@@ -52,10 +52,10 @@ def test_what_a_run_leaves(finished):
         settings.NEIGHBOURS
     )
     assert two["step"].values.tolist() == [0, 1, 3, 4, 8, 12]
-    whole = two["llc"].sel(component="all")
-    assert np.isfinite(whole).all()
-    by_head = np.isfinite(two["llc"].sel(setting="frozen", component="0:1").isel(seed=0)).values
-    assert by_head.tolist() == [False] * 5 + [True]
+    whole, last_only = two["llc"].sel(component="all"), [False] * 5 + [True]
+    assert np.isfinite(whole.sel(setting="frozen")).all()
+    for elsewhere in (whole.sel(setting="twice nβ"), two["llc"].sel(setting="frozen", component="0:1")):
+        assert np.isfinite(elsewhere.isel(seed=0)).values.tolist() == last_only
     assert two["ov"].sizes["source"] == 6 and two["head_overlap"].notnull().all()
     assert read_zarr(finished / "results.zarr", "1_head")["head_overlap"].isnull().all()
     assert read_zarr(finished / "results.zarr", "cumulative_sum")["ov"].sizes["output"] == 3
@@ -68,7 +68,7 @@ def test_the_report_states_what_the_summary_holds(finished):
     summary = json.loads((finished / "summary.json").read_text(encoding="utf-8"))
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert summary["findings"]["2 heads"]["seeds"] == 1 and "2 heads" in page and '"frames"' in page
-    assert summary["health"]["estimates"] == 3 * 6 * 3 + 1 + 2 + 1
+    assert summary["health"]["estimates"] == 3 * (6 + 2) + 1 + 2 + 1
 
 
 def test_running_again_computes_nothing_and_more_seeds_keep_the_first(finished, monkeypatch):

@@ -269,7 +269,9 @@ def test_nan_in_a_map_style_data_set():
     says(refused(data=Rows(x), loss_fn=size, batch_size=4), "data", "NaN")
 
 
-@pytest.mark.parametrize("data", [X[:0], Rows(X[:0]), (), [], torch.tensor(3.0)], ids=str)
+@pytest.mark.parametrize(
+    "data", [X[:0], Rows(X[:0]), (), [], torch.tensor(3.0)], ids=["tensor", "data set", "tuple", "list", "scalar"]
+)
 def test_data_without_examples(data):
     says(refused(data=data, loss_fn=size), "data must have at least one example")
 

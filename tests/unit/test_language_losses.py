@@ -131,6 +131,7 @@ def test_a_model_diverges_from_itself_by_nothing_and_has_its_minimum_there():
 def test_the_measured_model_may_be_its_own_reference(component):
     net = model()
     run = {"n_beta": 10.0, "localization": 50.0, "draws": 40, "burn_in": 20, "chains": 2, "progress": False}
+    run["step_size"] = 1e-3  # by rule, pilots would look for it
     own, other = (
         og.estimate_llc(net, TOKENS, DivergenceFrom(reference), component, **run) for reference in (net, model())
     )
@@ -200,6 +201,7 @@ def test_an_estimate_by_weights_and_data_with_a_reference():
         {"head": "1:0", "control": "random:20"},
         n_beta=10.0,
         localization=50.0,
+        step_size=1e-3,
         draws=30,
         burn_in=10,
         chains=2,
@@ -210,4 +212,5 @@ def test_an_estimate_by_weights_and_data_with_a_reference():
 
 def test_a_model_without_layers_can_be_measured_whole():
     run = {"n_beta": 10.0, "localization": 50.0, "draws": 5, "burn_in": 2, "chains": 2, "progress": False}
+    run["step_size"] = 1e-3
     assert float(og.estimate_llc(model(0), TOKENS, NextToken(), **run).llc) != 0.0

@@ -26,7 +26,8 @@ def test_a_study_hands_its_chunks_to_the_executor_asked_for(name, asked, tmp_pat
         STUDIES[name].run("quick", seeds=3, out=tmp_path / "out", workers=2, executor="ray", address="10.0.0.1:6379")
     [(chunks, given)] = asked
     assert chunks > 0
-    assert given == {"text": "training", "progress": True, "workers": 2, "address": "10.0.0.1:6379"}
+    assert given.pop("text").startswith("training")
+    assert given == {"progress": True, "workers": 2, "address": "10.0.0.1:6379"}
 
 
 @pytest.mark.parametrize("name", STUDIES)

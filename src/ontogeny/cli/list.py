@@ -14,5 +14,5 @@ def list_studies() -> None:
     for name, study in STUDIES.items():
         for preset, cost in study.presets.items():
             minutes = "not measured" if cost.minutes is None else f"{cost.minutes:g}"
-            table.add_row(name, study.question, preset, cost.description, str(study.seeds), minutes)
+            table.add_row(name, study.question, preset, cost.description, str(cost.seeds or study.seeds), minutes)
     Console().print(table)

@@ -20,6 +20,8 @@ class Preset:
 
     description: str
     minutes: float | None
+    seeds: int | None = None
+    """Training seeds, where they are not the study's."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ STUDIES = {
     ),
     "sorting": Study(
         question="Does the LLC fall when the heads of a sorting transformer share out the vocabulary?",
-        presets={name: Preset(sorting_settings.DESCRIPTIONS[name], None) for name in ("quick", "variants", "full")},
+        presets={
+            name: Preset(sorting_settings.DESCRIPTIONS[name], minutes, sorting_settings.PRESETS[name].seeds)
+            for name, minutes in (("quick", None), ("variants", None), ("full", None))
+        },
         run=sorting.run,
         report=sorting.report,
         seeds=2,

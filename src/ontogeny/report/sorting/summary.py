@@ -95,6 +95,7 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
         "llc_fall_step": over_seeds(fall["fall_step"]),
         "llc_fell_at": {name: int(fell.sum()) for name, fell in neighbours.items()},
         "overlap_peak": over_seeds(overlap["peak"]),
+        "overlap_peak_step": over_seeds(overlap["peak_step"]),
         "overlap_end": over_seeds(overlap["end"]),
         "overlap_fall_step": over_seeds(overlap["fall_step"]),
         "rank_start": over_seeds(one["rank_sum"].isel(checkpoint=0)),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ontogeny.core.progress import report_progress
 from ontogeny.core.rng import generator
 from ontogeny.sampling.estimate import estimate_llc
-from ontogeny.studies.sorting.settings import NEIGHBOURS, SortingSettings, Variant
+from ontogeny.studies.sorting.settings import FROZEN, NEIGHBOURS, SortingSettings, Variant
 from ontogeny.training.generated_data import train_on_generated_data
 from ontogeny.training.schedule import checkpoint_steps
 
@@ -52,7 +52,7 @@ class Checkpoint(NamedTuple):
     variant: Variant
     seed: int
     step: int
-    by_head: bool
+    several: bool
     weights: np.ndarray
 
 
@@ -61,10 +61,10 @@ def steps_of(settings: SortingSettings, variant: Variant) -> tuple[int, ...]:
     return checkpoint_steps(variant.steps, settings.early, settings.linear)
 
 
-def by_head_steps(settings: SortingSettings, variant: Variant) -> set[int]:
-    """Those at which every head has an LLC of its own, evenly spaced over the checkpoints, the last among them."""
+def several_steps(settings: SortingSettings, variant: Variant) -> set[int]:
+    """Those that also have λ̂ at other nβ and of every head, evenly spaced over the checkpoints, the last among them."""
     steps = steps_of(settings, variant)
-    places = np.linspace(0, len(steps) - 1, settings.by_head + 1)[1:].round().astype(int)
+    places = np.linspace(0, len(steps) - 1, settings.several + 1)[1:].round().astype(int)
     return {steps[place] for place in places}
 
 
@@ -140,7 +140,7 @@ def data_of(settings: SortingSettings, variant: Variant) -> Tensor:
 
 
 def measure(task: Checkpoint) -> xr.Dataset:
-    """λ̂ of the whole model at every nβ, and of each head at the frozen one; dims ``setting`` and ``component``."""
+    """λ̂ of the whole model; at several checkpoints also at other nβ, and of each head. Dims setting and component."""
     settings, variant = task.settings, task.variant
     model, data = loaded(variant, task.weights), data_of(settings, variant)
     frozen: dict[str, Any] = {
@@ -154,26 +154,29 @@ def measure(task: Checkpoint) -> xr.Dataset:
         "progress": False,
     }
     heads = [f"0:{head}" for head in range(variant.heads)]
-    rows, done = [], 0
-    total = len(NEIGHBOURS) + task.by_head * len(heads)
-    for factor in NEIGHBOURS.values():
-        n_beta = factor * settings.n_beta
-        found = {WHOLE: estimate_llc(model, data, variant.loss, n_beta=n_beta, **frozen)}
-        report_progress((done := done + 1) / total)
-        for head in heads:
-            if task.by_head and factor == 1.0:
-                found[head] = estimate_llc(model, data, variant.loss, head, n_beta=n_beta, **frozen)
-                report_progress((done := done + 1) / total)
-            else:
-                found[head] = _nothing(found[WHOLE])
-        rows.append(xr.concat([one[list(KEPT)] for one in found.values()], "component", combine_attrs="drop"))
+    wanted = [(FROZEN, WHOLE)]
+    if task.several:
+        wanted += [(name, WHOLE) for name in NEIGHBOURS if name != FROZEN] + [(FROZEN, head) for head in heads]
+    found = {}
+    for number, (name, component) in enumerate(wanted):
+        selection = None if component == WHOLE else component
+        n_beta = NEIGHBOURS[name] * settings.n_beta
+        found[name, component] = estimate_llc(model, data, variant.loss, selection, n_beta=n_beta, **frozen)[list(KEPT)]
+        report_progress((number + 1) / len(wanted))
+    nothing = _nothing(found[FROZEN, WHOLE])
+    rows = [
+        xr.concat(
+            [found.get((name, component), nothing) for component in (WHOLE, *heads)], "component", combine_attrs="drop"
+        )
+        for name in NEIGHBOURS
+    ]
     out = xr.concat(rows, "setting", combine_attrs="drop")
     return out.assign_coords(component=[WHOLE, *heads], setting=list(NEIGHBOURS))
 
 
 def _nothing(like: xr.Dataset) -> xr.Dataset:
     """An estimate that was not made."""
-    return like[list(KEPT)].map(
+    return like.map(
         lambda values: (
             xr.full_like(values, np.nan, dtype=float) if values.dtype.kind in "fi" else values.where(False, "")
         )

@@ -18,7 +18,7 @@ from ontogeny.execution.executors import executor as get_executor
 from ontogeny.metrics.circuits import full_circuits
 from ontogeny.metrics.structure import matrix_rank, mean_overlap, mean_symmetry, participation_ratio, summed
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
-from ontogeny.studies.sorting.measure import Checkpoint, Training, by_head_steps, loaded, measure, steps_of, train
+from ontogeny.studies.sorting.measure import Checkpoint, Training, loaded, measure, several_steps, steps_of, train
 from ontogeny.studies.sorting.settings import PRESETS, SortingSettings, Variant
 from ontogeny.studies.start import check_call
 
@@ -92,7 +92,7 @@ def _depends(settings: SortingSettings) -> dict[str, object]:
 
 def _checkpoints(settings: SortingSettings, variant: Variant, seed: int, store: Store) -> list[Chunk]:
     weights = store.load(_training(settings, variant, seed).key)["weights"].values
-    own = by_head_steps(settings, variant)
+    own = several_steps(settings, variant)
     tasks = [
         Checkpoint(settings, variant, seed, step, step in own, weights[place])
         for place, step in enumerate(steps_of(settings, variant))
