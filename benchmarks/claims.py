@@ -1,7 +1,7 @@
 """Write what a finished study says into CLAIMS.md, and the figures it was made of beside it.
 
 python benchmarks/claims.py sparsity-sweep runs/sparsity-sweep-quick
-python benchmarks/claims.py sorting runs/sorting-variants --command V
+python benchmarks/claims.py sorting runs/sorting-quick
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=MADE)
     parser.add_argument("folder", type=Path, help="what `ontogeny run` wrote")
-    parser.add_argument("--command", default="V", help="the letter under which CLAIMS.md lists the sorting command")
+    parser.add_argument("--command", default="L", help="the letter under which CLAIMS.md lists the sorting command")
     asked = parser.parse_args()
     summary = json.loads((asked.folder / "summary.json").read_text(encoding="utf-8"))
     excerpt, rows = MADE[asked.study](summary, asked.command)

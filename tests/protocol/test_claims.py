@@ -3,22 +3,34 @@
 import json
 from pathlib import Path
 
-from ontogeny.report.sparsity_sweep.claims import excerpt, rows
+import pytest
+
+from ontogeny.report.sorting import claims as sorting
+from ontogeny.report.sparsity_sweep import claims as sparsity_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
+STUDIES = {
+    "sparsity_sweep": (sparsity_sweep.excerpt, sparsity_sweep.rows),
+    "sorting": (sorting.excerpt, lambda summary: sorting.rows(summary, "L")),
+}
 
 
-def test_the_rows_of_the_sparsity_sweep_are_those_of_its_summary():
-    summary = json.loads((ROOT / "claims" / "sparsity_sweep.json").read_text(encoding="utf-8"))
+def kept(study):
+    return json.loads((ROOT / "claims" / f"{study}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_rows_are_those_of_the_summary(study):
+    summary, (excerpt, rows) = kept(study), STUDIES[study]
     assert excerpt(summary) == summary
     lines = (ROOT / "CLAIMS.md").read_text(encoding="utf-8").splitlines()
     for row in rows(summary):
         assert row in lines, f"CLAIMS.md lacks this row; run benchmarks/claims.py: {row}"
 
 
-def test_every_verdict_is_a_known_word():
-    summary = json.loads((ROOT / "claims" / "sparsity_sweep.json").read_text(encoding="utf-8"))
-    assert {row.split(" | ")[-1].removesuffix(" |") for row in rows(summary)} <= {
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_verdict_is_a_known_word(study):
+    assert {row.split(" | ")[-1].removesuffix(" |") for row in STUDIES[study][1](kept(study))} <= {
         "agrees",
         "reproduced",
         "disagrees",

@@ -68,7 +68,7 @@ def test_the_report_states_what_the_summary_holds(finished):
     summary = json.loads((finished / "summary.json").read_text(encoding="utf-8"))
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert summary["findings"]["2 heads"]["seeds"] == 1 and "2 heads" in page and '"frames"' in page
-    assert summary["health"]["estimates"] == 3 * (6 + 2) + 1 + 2 + 1
+    assert summary["health"]["estimates"] == 3 * (6 + 4) + 1 + 2 + 1
 
 
 def test_running_again_computes_nothing_and_more_seeds_keep_the_first(finished, monkeypatch):
@@ -133,3 +133,10 @@ def test_a_list_longer_than_its_numbers_is_refused():
 def test_unknown_presets_are_refused(tmp_path):
     with pytest.raises(og.OntogenyError, match="preset must be one of quick, variants, full; got 'huge'"):
         study.run("huge", out=tmp_path / "out")
+
+
+def test_the_baseline_has_seeds_of_its_own():
+    preset = settings.PRESETS["variants"]
+    counts = {one.name: preset.seeds_of(one, 1) for one in preset.variants}
+    assert counts.pop(settings.BASELINE) == 5 and set(counts.values()) == {1}
+    assert {preset.seeds_of(one, 7) for one in preset.variants} == {7}

@@ -36,13 +36,24 @@ def test_a_curve_that_rises_to_its_end_has_no_drop():
     stream = numpy_generator(0, "plateau")
     rows = np.minimum(np.arange(10), 4.0) + 0.1 * stream.standard_normal((200, 10))
     found = peak_and_fall(curve(*rows), xr.full_like(curve(*rows), 0.1))
-    assert float(found.fell.mean()) < 0.05 and found.fall_step.where(~found.fell, drop=True).isnull().all()
+    assert float(found.fell.mean()) < 0.05 and found.fall_step.where(found.fell == 0, drop=True).isnull().all()
+
+
+def test_neither_a_curve_that_still_rises_nor_one_that_merely_wanders_has_fallen():
+    rising, wandering = np.arange(10.0), 10.0 + np.array([0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0])
+    found = peak_and_fall(curve(rising, wandering))
+    assert found.fell.values.tolist() == [0, 0] and found.fall_step.isnull().all()
+
+
+def test_the_lowest_point_after_the_peak_is_the_trough():
+    found = peak_and_fall(curve([0, 1, 2, 8, 9, 4, 3, 5, 5, 5])).isel(seed=0)
+    assert (float(found.trough), float(found.trough_step)) == (3, 300)
 
 
 def test_points_without_a_value_are_passed_over():
     found = peak_and_fall(curve([math.nan, 0, 1, 5, math.nan, 9, 5, 3, math.nan, 3], [math.nan] * 10))
     assert float(found.peak[0]) == 9 and float(found.end[0]) == pytest.approx(11 / 3)
-    assert found.peak[1].isnull() and not bool(found.fell[1])
+    assert found.peak[1].isnull() and found.fell[1].isnull()
 
 
 def test_arrival_is_for_good():

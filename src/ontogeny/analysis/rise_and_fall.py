@@ -13,47 +13,61 @@ from ontogeny.core.errors import OntogenyError
 LAST = 3
 """The level at the end is the mean of so many last points."""
 CLEARLY = 3.0
-"""Standard errors that a drop must be, since the highest of many noisy points is too high by one or two."""
+"""Standard errors that a fall must be, since the highest of many noisy points is too high by one or two."""
+LEAST = 0.05
+"""And the share of the peak that it must be, since errors of estimates say nothing of how a curve wanders."""
 
 
 def peak_and_fall(curve: xr.DataArray, se: xr.DataArray | None = None) -> xr.Dataset:
     """The highest point of each seed's curve, and how far and when the curve has come down from it in the end.
 
     ``end`` is the mean of the last three points that are not NaN; ``fall`` = peak - end, with the error √(se² at the
-    peak + Σ se²/9 of the last three). The peak is the highest of all points, so of noisy ones it lies some errors too
-    high; ``fell`` asks for three. ``fall_step`` is where the curve has first come halfway from the peak to the end,
-    linear in log(1 + step) between points. A curve that rises to its end has drop about 0.
+    peak + Σ se²/9 of the last three), errors of different points taken as independent. The peak is the highest of all
+    points, so of noisy ones it lies some errors too high. ``fell``, 1 or 0, asks that it lies before the last three,
+    and for a fall of three errors and of 5 % of the peak. ``fall_step`` is where the curve has then first come halfway
+    from the peak to the end, linear in log(1 + step) between points; ``trough`` is the lowest point after the peak.
 
     Args:
         curve: dims seed and checkpoint with coordinate ``step``; NaN where there is no usable value.
-        se: its standard errors; None: no error, and a drop of more than 0 counts.
+        se: its standard errors; None: no error.
 
     Returns:
-        With dim ``seed``: ``peak``, ``peak_step``, ``end``, ``fall``, ``fall_se``, ``fell``, ``fall_step`` (NaN
-        where there was no drop). A seed with fewer than five values is NaN throughout.
+        With dim ``seed``: ``peak``, ``peak_step``, ``end``, ``fall``, ``fall_se``, ``fell``, ``fall_step``, ``trough``
+        and ``trough_step``, the last three NaN where nothing fell. A seed of fewer than five values is NaN throughout.
     """
     dim = along(curve, "curve")
     values = curve.transpose("seed", dim).values.astype(np.float64)
     errors = np.zeros_like(values) if se is None else se.transpose("seed", dim).values.astype(np.float64)
     rows = [_fall_of(*row) for row in zip(steps_of(curve, "curve"), values, errors, strict=True)]
-    names = ("peak", "peak_step", "end", "fall", "fall_se", "fell", "fall_step")
     return xr.Dataset(
-        {name: ("seed", [row[number] for row in rows]) for number, name in enumerate(names)},
+        {name: ("seed", [row.get(name, math.nan) for row in rows]) for name in NAMES},
         coords={"seed": curve["seed"].values},
     )
 
 
-def _fall_of(steps: Array, values: Array, errors: Array) -> tuple[float, float, float, float, float, bool, float]:
+NAMES = ("peak", "peak_step", "end", "fall", "fall_se", "fell", "fall_step", "trough", "trough_step")
+
+
+def _fall_of(steps: Array, values: Array, errors: Array) -> dict[str, float]:
     good = np.isfinite(values)
     steps, values, errors = steps[good], values[good], errors[good]
     if len(values) < LAST + 2:
-        return math.nan, math.nan, math.nan, math.nan, math.nan, False, math.nan
+        return {}
     top = int(values.argmax())
-    end, end_se = float(values[-LAST:].mean()), float(np.sqrt((errors[-LAST:] ** 2).sum()) / LAST)
-    fall, fall_se = float(values[top]) - end, math.hypot(float(errors[top]), end_se)
-    fell = fall > CLEARLY * fall_se
-    halfway = first_below(steps[top:], values[top:], values[top] - fall / 2) if fell else math.nan
-    return float(values[top]), float(steps[top]), end, fall, fall_se, fell, halfway
+    peak, end = float(values[top]), float(values[-LAST:].mean())
+    end_se = float(np.sqrt((errors[-LAST:] ** 2).sum()) / LAST)
+    fall, fall_se = peak - end, math.hypot(float(errors[top]), end_se)
+    found = {"peak": peak, "peak_step": float(steps[top]), "end": end, "fall": fall, "fall_se": fall_se}
+    fell = top < len(values) - LAST and fall > CLEARLY * fall_se and fall >= LEAST * abs(peak)
+    if not fell:
+        return found | {"fell": 0.0}
+    low = top + int(values[top:].argmin())
+    return found | {
+        "fell": 1.0,
+        "fall_step": first_below(steps[top:], values[top:], peak - fall / 2),
+        "trough": float(values[low]),
+        "trough_step": float(steps[low]),
+    }
 
 
 def first_below(steps: Array, values: Array, level: float) -> float:

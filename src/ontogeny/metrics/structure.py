@@ -19,13 +19,13 @@ Floats = NDArray[np.float64]
 
 
 def translational_symmetry(matrix: xr.DataArray, dims: tuple[str, str]) -> xr.DataArray:
-    """How much more regular a matrix is along its diagonals than across them; 2 for a lone diagonal, 0 for noise.
+    """How much more regular a matrix is along its diagonals than across them; 0 for noise, nearly 2 for the identity.
 
         TS = Σ (|W_ij - ½(W_{i-1,j+1} + W_{i+1,j-1})| - |W_ij - ½(W_{i-1,j-1} + W_{i+1,j+1})|) / Σ |W_ij|
 
     over all i, j but the first and last row and column. Where W depends on i - j alone the second part vanishes. The
-    document divides by a mean of W, which can vanish; here it is the mean of |W|, under which no value exceeds 2 + 2
-    and its figures (about 1.75 for the trained model) are of the right size. Unchanged by W -> c·W. NaN for W = 0.
+    document divides by a mean of W, which can vanish; here it is the mean of |W|, under which the identity of N tokens
+    has 2 - 2/(N - 2), and entries in the outermost rows can add to that. Unchanged by W -> c·W. NaN for W = 0.
 
     >>> identity = xr.DataArray(np.eye(9), dims=("source", "output"))
     >>> float(translational_symmetry(identity, ("source", "output")))
@@ -74,9 +74,10 @@ def mean_overlap(circuits: xr.Dataset) -> xr.DataArray:
 
 
 def mean_symmetry(circuits: xr.Dataset) -> xr.DataArray:
-    """The translational symmetry averaged over all heads' QK and OV circuits."""
-    both = [translational_symmetry(circuits[name], dims).mean("head") for name, dims in CIRCUIT_DIMS.items()]
-    return (both[0] + both[1]) / 2
+    """The translational symmetry averaged over all heads' QK and OV circuits, QK alone where outputs are no tokens."""
+    square = {name: dims for name, dims in CIRCUIT_DIMS.items() if len({circuits.sizes[dim] for dim in dims}) == 1}
+    each = [translational_symmetry(circuits[name], dims).mean("head") for name, dims in square.items()]
+    return sum(each[1:], each[0]) / len(each)
 
 
 def matrix_rank(matrix: xr.DataArray, dims: tuple[str, str], tolerance: float = RANK_TOLERANCE) -> xr.DataArray:

@@ -1,6 +1,7 @@
 """Who of the heads copies which tokens: regions of the vocabulary, anti-states, and triangles of the QK circuit.
 
-Circuits are those of :func:`ontogeny.metrics.circuits.full_circuits`; dims beside those of a circuit stay.
+Circuits are those of :func:`ontogeny.metrics.circuits.full_circuits`; dims beside those of a circuit stay. Each row is
+taken less its mean, which the softmax over sources (QK) or outputs (OV) does not see.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from numpy.typing import NDArray
 
 SHORTEST = 2
 """Tokens in a row from which on they count as a region."""
-OPPOSED = -0.5
+OPPOSED = -0.8
 """Cosine with the sum of the others from which on a head counts as their anti-state."""
 LEAST = 0.25
 """Of the largest diagonal entry of any head: a token that no head copies more than that belongs to none."""
+
+
+def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values - values.mean(-1, keepdims=True)
 
 
 def owners(ov: xr.DataArray) -> xr.DataArray:
@@ -27,7 +32,7 @@ def owners(ov: xr.DataArray) -> xr.DataArray:
     """
 
     def own(values: NDArray[np.float64]) -> NDArray[np.int64]:
-        diagonal = np.diagonal(values, axis1=-2, axis2=-1)  # (…, head, token)
+        diagonal = np.diagonal(_centred(values), axis1=-2, axis2=-1)  # (…, head, token)
         best = diagonal.max(-2)
         return np.where(best >= LEAST * best.max(-1, keepdims=True), diagonal.argmax(-2), -1)
 
@@ -66,6 +71,7 @@ def opposition(ov: xr.DataArray) -> xr.DataArray:
     """
 
     def cosine(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = _centred(values)
         others = values.sum(-3, keepdims=True) - values
         product = (values * others).sum((-2, -1))
         norms = np.sqrt((values**2).sum((-2, -1)) * (others**2).sum((-2, -1)))
@@ -78,8 +84,12 @@ def opposition(ov: xr.DataArray) -> xr.DataArray:
 
 
 def anti_states(ov: xr.DataArray) -> xr.DataArray:
-    """How many heads oppose the sum of the others (cosine of -0.5 or less); reduces all circuit dims."""
-    return (opposition(ov) <= OPPOSED).sum("head")
+    """How many heads oppose the sum of the others (cosine of -0.8 or less); reduces all circuit dims, NaN for one head.
+
+    Of two heads either both do or none: which is the state is told by whose diagonal is positive.
+    """
+    against = opposition(ov)
+    return (against <= OPPOSED).sum("head").where(against.notnull().any("head"))
 
 
 def crystallization(qk: xr.DataArray, owned: xr.DataArray) -> xr.DataArray:
@@ -87,7 +97,7 @@ def crystallization(qk: xr.DataArray, owned: xr.DataArray) -> xr.DataArray:
 
         Σ max(QK_ij, 0) over i < j in one region / Σ max(QK_ij, 0) over all i < j, the mean over heads that own any
 
-    with each row of QK less its mean, which the softmax does not see. ``owned`` is what :func:`owners` returns, of one
+    ``owned`` is what :func:`owners` returns, of one
     checkpoint, such as the last, so that regions stay the same along training. A head without attention above the
     diagonal has NaN, and the mean leaves it out.
     """
@@ -100,7 +110,7 @@ def crystallization(qk: xr.DataArray, owned: xr.DataArray) -> xr.DataArray:
     above = np.triu(np.ones((len(row), len(row)), dtype=bool), 1)
 
     def share(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        positive = np.maximum(values - values.mean(-1, keepdims=True), 0.0)
+        positive = np.maximum(_centred(values), 0.0)
         parts = []
         for head, mask in inside.items():
             of_head = positive[..., head, :, :]

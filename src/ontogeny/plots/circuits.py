@@ -30,7 +30,7 @@ CURVES = {
 }
 PANELS = (
     ("λ̂", ("llc",)),
-    ("share", ("token_accuracy", "list_accuracy", "head_overlap", "translational_symmetry")),
+    ("share or symmetry", ("token_accuracy", "list_accuracy", "head_overlap", "translational_symmetry")),
     ("dimensions", ("rank_sum", "participation_sum")),
 )
 
@@ -138,12 +138,12 @@ def _heatmap(values: NDArray[np.int8], largest: float, qk: bool, with_bar: bool)
         colorbar={
             "title": {"text": "entry"},
             "tickvals": [-LEVELS, 0, LEVELS],
-            "ticktext": ["lowest", "0", "highest"],
+            "ticktext": ["−full", "0", "full"],
             "len": 0.25,
             "y": 0.0,
             "yanchor": "bottom",
         },
-        hovertemplate=f"{rows} %{{y}}, {columns} %{{x}}<br>%{{z}} of {LEVELS} = {largest:.3g}<extra></extra>",
+        hovertemplate=f"{rows} %{{y}}, {columns} %{{x}}<br>%{{z}}/{LEVELS} of full = {largest:.3g}<extra></extra>",
     )
 
 
@@ -189,12 +189,13 @@ def _buttons() -> dict[str, object]:
 
 
 def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
-    """λ̂, accuracy, overlap and sum of ranks of several models over training; a thin line a seed, thick their mean."""
+    """λ̂, accuracy, overlap, symmetry and ranks of several models over training; thin a seed, thick the mean."""
     names = ("llc", "list_accuracy", "head_overlap", "translational_symmetry", "rank_sum")
     made = make_subplots(rows=len(names), cols=1, shared_xaxes=True, vertical_spacing=0.03)
     made.update_layout(template=theme.template(), height=900, uirevision="keep", **theme.legend_above(2))
     for number, (model, one) in enumerate(measured.items()):
         colour = theme.feature_colour(number)
+        dash = "solid" if number < len(theme.FEATURE_COLOURS) else "dash"  # colours come again
         x = clock(one["step"].values.astype(float))
         for row, name in enumerate(names, start=1):
             curve = one[name].where(usable(one)) if name == "llc" else one[name]
@@ -211,7 +212,7 @@ def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
                 )  # fmt: skip
             made.add_trace(
                 go.Scatter(x=theme.compact(x), y=theme.compact(mean), mode="lines", name=model, legendgroup=model,
-                           showlegend=row == 1, line={"color": colour, "width": 2.5},
+                           showlegend=row == 1, line={"color": colour, "width": 2.5, "dash": dash},
                            hovertemplate=f"{model}<br>step %{{x}}<br>%{{y:.4g}}<extra></extra>"),
                 row=row, col=1,
             )  # fmt: skip

@@ -22,12 +22,11 @@ def train_on_generated_data(
     weight_decay: float,
     steps: int,
     keep: Sequence[int],
-    share: float = 1.0,
 ) -> list[dict[str, Tensor]]:
     """Adam on L + (decay/2)·‖w‖²; returns copies of the weights before the steps in ``keep``. The model ends trained.
 
     The decay is part of the gradient that Adam's moments (β = 0.9, 0.999) are of, so weights that the loss has stopped
-    to move shrink at about the learning rate, however small the decay; decoupled decay (AdamW) is not that.
+    moving shrink at about the learning rate, however small the decay; decoupled decay (AdamW) is not that.
 
     Args:
         model: trained in place.
@@ -37,7 +36,6 @@ def train_on_generated_data(
         weight_decay: of all weights, biases and norms too, loss/weight².
         steps: optimiser steps.
         keep: increasing step numbers between 0 (the initial weights) and ``steps`` (the final ones).
-        share: of the progress reported that training is.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     wanted, kept = set(keep), []
@@ -45,7 +43,7 @@ def train_on_generated_data(
         if step in wanted:
             kept.append({name: value.detach().clone() for name, value in model.state_dict().items()})
         if step % REPORT_EVERY == 0:
-            report_progress(share * step / max(steps, 1))
+            report_progress(step / max(steps, 1))
         if step < steps:
             optimiser.zero_grad()
             loss_fn(model, batch_at(step)).mean().backward()

@@ -44,10 +44,11 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
             ],
             figure={name: circuits.circuits_over_training(one.isel(seed=0)) for name, one in frozen.items()},
             choice="variant",
-            caption=f"""Seed 0 of each variant. λ̂ with ±1.96 standard errors, where w* is a minimum (estimates below
-            baseline are left out); accuracy on {summary["settings"]["fresh"]:,} fresh lists; head overlap and
-            translational symmetry averaged over the QK and OV circuits; sums of the numerical ranks (singular values
-            above 1 % of the largest) and of the participation ratios of all these matrices. Heatmaps: blue positive,
+            caption=f"""Seed 0 of each variant. λ̂ with ±1.96 standard errors, where usable (no chain lost, not below
+            baseline); accuracy on {summary["settings"]["fresh"]:,} fresh lists, without swaps whatever the training
+            data; head overlap and translational symmetry averaged over the QK and OV circuits; sums of the numerical
+            ranks (singular values above 1 % of the largest) and of the participation ratios of all these matrices.
+            Heatmaps: blue positive,
             red negative, one colour scale a matrix for all of training, full at its 99.5 % quantile; QK rows are
             destination tokens, OV rows source tokens; the separator is left out. Dotted line: the step shown.""",
             alt="Curves over training above heatmaps of QK and OV circuits, with a slider over training steps.",
@@ -69,10 +70,12 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
                 ],
             ),
             table_caption="""Mean over seeds with its 95 % Student t interval, alone where one seed has a value; — where
-            none has. Peak: the highest usable λ̂, which of noisy points lies an error or two too high. Ends are means of
-            the last three checkpoints. A region is at least two neighbouring tokens whose largest OV diagonal entry is
-            one head's. Crystallization: the share of positive QK mass above the diagonal inside the triangles over a
-            head's own regions.""",
+            none has. Highest λ̂: of usable ones, so an error or two too high where they are noisy. Fell: the highest
+            lies before the last three, and is above their mean by three standard errors and 5 %. End: the mean of the
+            last three checkpoints; last: at the last. A region is at least two neighbouring tokens whose largest OV
+            diagonal entry is one head's and at least a quarter of the largest of all; an anti-state's OV has a cosine
+            of −0.8 or less with the sum of the others'. Crystallization: the share of positive QK mass above the
+            diagonal inside the triangles over a head's own regions.""",
         ),
         Section(
             "Heads",

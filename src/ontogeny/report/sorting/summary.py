@@ -10,9 +10,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from ontogeny.analysis import t_interval
-from ontogeny.analysis.rise_and_fall import arrival, peak_and_fall
+from ontogeny.analysis.rise_and_fall import LAST, arrival, peak_and_fall
 from ontogeny.estimators.status import usable
-from ontogeny.metrics.vocabulary import anti_states, crystallization, opposition, owners, regions
+from ontogeny.metrics.vocabulary import OPPOSED, anti_states, crystallization, opposition, owners, regions
 from ontogeny.report.health import count_health
 from ontogeny.report.words import plain
 
@@ -64,57 +64,69 @@ def _in_a_row(parts: list[xr.Dataset]) -> xr.Dataset:
 
 
 def findings(one: xr.Dataset) -> dict[str, Any]:
-    """What the curves and circuits of a variant say, seed by seed."""
+    """What the curves and circuits of a variant say, seed by seed. ``…_end`` is the mean of the last three values."""
     frozen = whole(one)
     llc = frozen["llc"].where(usable(frozen))
-    fall = peak_and_fall(llc, frozen["llc_se"])
-    overlap = peak_and_fall(one["head_overlap"])
-    rank = peak_and_fall(one["rank_sum"])
-    last = one.isel(checkpoint=-1)
-    neighbours = {
-        str(name): peak_and_fall(at["llc"].where(usable(at)), at["llc_se"])["fell"]
-        for name in one["setting"].values
-        for at in [whole(one, str(name))]
+    curves = {
+        "llc": peak_and_fall(llc, frozen["llc_se"]),
+        "overlap": peak_and_fall(one["head_overlap"]),
+        "rank": peak_and_fall(one["rank_sum"]),
+        "symmetry": peak_and_fall(one["translational_symmetry"]),
     }
-    accuracy = one["list_accuracy"]
+    told = {
+        f"{name}_{what}": over_seeds(values)
+        for name, curve in curves.items()
+        for what, values in curve.items()
+        if what != "fall_se" or name == "llc"
+    }
+    peak_step, accuracy = curves["llc"]["peak_step"], one["list_accuracy"]
     return {
         "seeds": one.sizes["seed"],
         "last_step": float(one["step"].max()),
         "usable": int(usable(frozen).sum()),
         "checkpoints": frozen["llc"].size,
-        "accuracy_end": over_seeds(last["list_accuracy"]),
-        "token_accuracy_end": over_seeds(last["token_accuracy"]),
-        "accuracy_step": over_seeds(arrival(one["token_accuracy"], ACCURATE)),
-        "accuracy_at_peak": over_seeds(_at(accuracy, fall["peak_step"])),
-        "llc_peak": over_seeds(fall["peak"]),
-        "llc_peak_step": over_seeds(fall["peak_step"]),
-        "llc_end": over_seeds(fall["end"]),
-        "llc_fall": over_seeds(fall["fall"]),
-        "llc_fall_se": over_seeds(fall["fall_se"]),
-        "llc_fell": {"n": int(fall["fell"].size), "count": int(fall["fell"].sum())},
-        "llc_fall_step": over_seeds(fall["fall_step"]),
-        "llc_fell_at": {name: int(fell.sum()) for name, fell in neighbours.items()},
-        "overlap_peak": over_seeds(overlap["peak"]),
-        "overlap_peak_step": over_seeds(overlap["peak_step"]),
-        "overlap_end": over_seeds(overlap["end"]),
-        "overlap_fall_step": over_seeds(overlap["fall_step"]),
+        **told,
+        "llc_start": over_seeds(llc.isel(checkpoint=0)),
         "rank_start": over_seeds(one["rank_sum"].isel(checkpoint=0)),
-        "rank_peak": over_seeds(rank["peak"]),
-        "rank_end": over_seeds(rank["end"]),
-        "rank_fall_step": over_seeds(rank["fall_step"]),
-        "participation_end": over_seeds(last["participation_sum"]),
-        "symmetry_end": over_seeds(last["translational_symmetry"]),
-        "symmetry_peak": over_seeds(one["translational_symmetry"].max("checkpoint")),
-        "opposition_end": over_seeds(opposition(last["ov"]).min("head")),
-        "anti_states_end": over_seeds(anti_states(last["ov"])),
-        **_of_vocabulary(one),
+        "accuracy_end": over_seeds(at_the_end(accuracy)),
+        "token_accuracy_end": over_seeds(at_the_end(one["token_accuracy"])),
+        "accuracy_step": over_seeds(arrival(one["token_accuracy"], ACCURATE)),
+        "accuracy_at_peak": over_seeds(_at(accuracy, peak_step)),
+        "accuracy_at_rank_fall": over_seeds(_interpolated(accuracy, curves["rank"]["fall_step"])),
+        "symmetry_step": over_seeds(arrival(one["translational_symmetry"], 0.5)),
+        "participation_end": over_seeds(at_the_end(one["participation_sum"])),
+        "falls_elsewhere": _elsewhere(one),
+        **_of_vocabulary(one, peak_step),
         "heads": _of_heads(one),
     }
 
 
-def _of_vocabulary(one: xr.Dataset) -> dict[str, Any]:
-    """Regions of the vocabulary, where outputs are tokens; triangles are over the regions at the end."""
-    names = ("regions_end", "crystallization_end", "crystallization_step")
+def at_the_end(curve: xr.DataArray) -> xr.DataArray:
+    """The mean of the last three values."""
+    return curve.isel(checkpoint=slice(-LAST, None)).mean("checkpoint")
+
+
+def _elsewhere(one: xr.Dataset) -> dict[str, Any]:
+    """How far λ̂ is below its highest value at the last of the checkpoints that were measured at every (nβ, γ).
+
+    A share of the highest value, the same few checkpoints at every setting.
+    """
+    out = {}
+    several = (one["status"].sel(component=WHOLE) != "").all(("seed", "setting"))
+    for name in one["setting"].values:
+        at = whole(one, str(name)).isel(checkpoint=several.values)
+        values = at["llc"].where(usable(at))
+        highest = values.max("checkpoint")
+        out[str(name)] = over_seeds((highest - values.isel(checkpoint=-1)) / highest) if several.any() else None
+    return out
+
+
+def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
+    """Vocabulary regions and anti-states, where outputs are tokens; triangles are over the regions at the end."""
+    names = (
+        "regions_end", "regions_by_head", "opposition_end", "anti_states_end", "anti_state_step",
+        "crystallization_start", "crystallization_end", "crystallization_step",
+    )  # fmt: skip
     if one.sizes["source"] != one.sizes["output"]:
         return dict.fromkeys(names)
     last = one["ov"].isel(checkpoint=-1)
@@ -122,8 +134,46 @@ def _of_vocabulary(one: xr.Dataset) -> dict[str, Any]:
     crystals = xr.concat(
         [crystallization(one["qk"].sel(seed=seed), owned.sel(seed=seed)) for seed in one["seed"].values], "seed"
     ).assign_coords(step=one["step"], seed=one["seed"])
-    found = (regions(last).sum("head"), crystals.isel(checkpoint=-1), arrival(crystals, CRYSTALLIZED))
-    return {name: over_seeds(values) for name, values in zip(names, found, strict=True)}
+    counted, lowest = regions(one["ov"]), opposition(one["ov"]).min("head").assign_coords(step=one["step"])
+    by_head = {
+        str(head): {
+            "peak": over_seeds(_at(counted.sel(head=head).assign_coords(step=one["step"]), peak_step)),
+            "end": over_seeds(counted.sel(head=head).isel(checkpoint=-1)),
+            "opposition_end": over_seeds(opposition(last).sel(head=head)),
+        }
+        for head in one["head"].values
+    }
+    found = (
+        over_seeds(regions(last).sum("head")),
+        by_head,
+        over_seeds(lowest.isel(checkpoint=-1)),
+        over_seeds(anti_states(last)),
+        over_seeds(_below_for_good(lowest, OPPOSED)),
+        over_seeds(crystals.isel(checkpoint=0)),
+        over_seeds(at_the_end(crystals)),
+        over_seeds(arrival(crystals, CRYSTALLIZED)),
+    )
+    return dict(zip(names, found, strict=True))
+
+
+def _below_for_good(curve: xr.DataArray, level: float) -> xr.DataArray:
+    """The first step from which a curve stays at or below ``level`` to the end; NaN where it does not end there."""
+    found = []
+    for values in curve.transpose("seed", "checkpoint").values:
+        above = np.flatnonzero(~(values <= level))
+        place = int(above[-1]) + 1 if above.size else 0
+        steps = curve["step"].values
+        found.append(float(steps[place]) if place < len(values) else np.nan)
+    return xr.DataArray(found, dims="seed")
+
+
+def _interpolated(curve: xr.DataArray, steps: xr.DataArray) -> xr.DataArray:
+    """The curve's value at a step of each seed, linear in log(1 + step) between checkpoints."""
+    at = np.log1p(curve["step"].values.astype(float))
+    rows = curve.transpose("seed", "checkpoint").values
+    return xr.DataArray(
+        [np.interp(np.log1p(step), at, row) for step, row in zip(steps.values, rows, strict=True)], dims="seed"
+    )
 
 
 def _of_heads(one: xr.Dataset) -> list[dict[str, Any]]:

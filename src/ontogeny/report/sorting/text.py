@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ontogeny.report.words import interval, number, render
+from ontogeny.report.words import interval, listed, number, percent, render
 
 ABSTRACT = """
-Transformers of one attention layer learn to sort lists of distinct numbers. Along their training λ̂ of the whole model
-and of every head stands beside accuracy and beside measures of the heads' full QK and OV circuits: {{ variants | length
-| count("variant") }}, {{ seeds | count("seed") }} each.
+Small transformers learn tasks that are made by an algorithm, most of them to sort lists of distinct numbers. Along
+training λ̂ of the whole model stands beside accuracy and beside measures of the heads' full QK and OV circuits; λ̂ of
+every head was measured at several checkpoints. {{ variants | length | count("variant") }}.
 """
 
 OF_VARIANT = """
 {{ title | upper_first }} ({{ found["seeds"] | count("seed") }}, {{ found["last_step"] | integer }} steps):
-{%- if found["accuracy_step"] %} {{ (100 * accurate) | integer }} % of its final accuracy from step
+{%- if found["accuracy_step"] %} {{ (100 * accurate) | integer }} % of its final token accuracy from step
 {{ said["accuracy_step"] }} on; at the end {{ said["accuracy_end"] }} of fresh lists are right.{% endif %}
-{%- if found["llc_peak"] %} λ̂ peaks at {{ said["llc_peak"] }} (step {{ said["llc_peak_step"] }}) and ends at
-{{ said["llc_end"] }}: a fall of more than three standard errors in {{ found["llc_fell"]["count"] }} of
+{%- if found["llc_peak"] %} λ̂ is highest, {{ said["llc_peak"] }}, at step {{ said["llc_peak_step"] }}, where
+{{ said["accuracy_at_peak"] }} of lists are right, and ends at {{ said["llc_end"] }}: it fell in {{ fell }} of
 {{ found["llc_fell"]["n"] }} seeds
-{%- if found["llc_fall_step"] %}, halfway at step {{ said["llc_fall_step"] }}{% endif %}; at twice nβ in
-{{ found["llc_fell_at"]["twice nβ"] }}, at half nβ in {{ found["llc_fell_at"]["half nβ"] }}. Lists right at the peak:
-{{ said["accuracy_at_peak"] }}.
+{%- if found["llc_fall_step"] %}, halfway at step {{ said["llc_fall_step"] }}{% endif %}.
 {%- else %} λ̂ has too few usable estimates for a peak.{% endif %}
+{%- if elsewhere %} Over the few checkpoints measured at every (nβ, γ) it falls by {{ elsewhere }}.{% endif %}
 {%- if found["overlap_peak"] %} Heads overlap by at most {{ said["overlap_peak"] }} and by {{ said["overlap_end"] }}
 at the end{% if found["overlap_fall_step"] %}, halfway at step {{ said["overlap_fall_step"] }}{% endif %}.{% endif %}
 {%- if found["rank_start"] %} The ranks sum to {{ said["rank_start"] }} before training and {{ said["rank_end"] }}
@@ -37,37 +36,44 @@ from which such an interval says much; `--seeds 5` adds them to this folder.
 """
 
 LIMITS = """
-λ̂(nβ, γ) is tempered and localised: it compares checkpoints measured alike, and is not the learning coefficient. Its
-errors hold for these {{ settings["examples"] | integer }} lists. The circuits leave out positions, biases and the
-division by the standard deviation in layer norms. QK and OV are measured as if they were independent, which they are
-not.
+λ̂(nβ, γ) is tempered and, at the γ of this study, strongly localised: it compares checkpoints measured alike, tells of
+curvature near w* as much as of degeneracy, and is not the learning coefficient. Its errors hold for these
+{{ settings["examples"] | integer }} lists, and all checkpoints share the sampler's random streams. The circuits leave
+out positions, biases and the division by the standard deviation in layer norms. QK and OV are measured as if they were
+independent, which they are not.
 """
 
 FINDINGS = {
-    "accuracy_step": "accuracy (99 % of its end, for good), step",
-    "accuracy_end": "lists right at the end",
-    "llc_peak": "peak of λ̂",
+    "accuracy_step": "token accuracy (99 % of its end, for good), step",
+    "accuracy_end": "lists right, end",
+    "llc_start": "λ̂ before training",
+    "llc_peak": "highest λ̂",
     "llc_peak_step": "its step",
-    "llc_end": "λ̂ at the end",
-    "llc_fall": "fall of λ̂",
+    "llc_end": "λ̂, end",
+    "llc_fell": "share of seeds in which λ̂ fell",
     "llc_fall_step": "halfway down, step",
     "overlap_peak": "largest overlap",
-    "overlap_end": "overlap at the end",
+    "overlap_end": "overlap, end",
     "overlap_fall_step": "halfway down, step",
-    "rank_start": "sum of ranks at the start",
-    "rank_end": "sum of ranks at the end",
-    "participation_end": "sum of participation ratios at the end",
-    "symmetry_end": "translational symmetry at the end",
-    "regions_end": "vocabulary regions of all heads",
-    "opposition_end": "lowest cosine of a head's OV with the others' sum",
-    "anti_states_end": "anti-state heads",
-    "crystallization_end": "crystallization of QK at the end",
+    "rank_start": "sum of ranks before training",
+    "rank_end": "sum of ranks, end",
+    "rank_fall_step": "halfway down, step",
+    "participation_end": "sum of participation ratios, end",
+    "symmetry_peak": "largest translational symmetry",
+    "symmetry_end": "translational symmetry, end",
+    "symmetry_step": "half of that for good, step",
+    "regions_end": "vocabulary regions of all heads, last",
+    "opposition_end": "lowest cosine of a head's OV with the others' sum, last",
+    "anti_states_end": "anti-state heads, last",
+    "anti_state_step": "since step",
+    "crystallization_start": "crystallization of QK before training",
+    "crystallization_end": "crystallization of QK, end",
     "crystallization_step": "95 % of that for good, step",
 }
 
 
 def said(finding: Mapping[str, Any] | None) -> str:
-    """A finding with its interval; steps and large numbers as whole ones."""
+    """A finding with its interval, of 100 or more as whole numbers."""
     if finding is None:
         return "—"
     large = abs(finding["mean"]) >= 100
@@ -78,9 +84,19 @@ def of_variant(summary: Mapping[str, Any], name: str) -> str:
     """The paragraph on a variant."""
     found = summary["findings"][name]
     words = {key: said(found[key]) for key in FINDINGS} | {"accuracy_at_peak": said(found["accuracy_at_peak"])}
+    elsewhere = {at: one for at, one in found["falls_elsewhere"].items() if one}
     return render(
         OF_VARIANT,
-        {"title": summary["variants"][name]["title"], "found": found, "said": words, "accurate": summary["accurate"]},
+        {
+            "title": summary["variants"][name]["title"],
+            "found": found,
+            "said": words,
+            "fell": found["llc_fell"] and round(found["llc_fell"]["mean"] * found["llc_fell"]["n"]),
+            "elsewhere": listed([f"{percent(one['mean'])} ({at})" for at, one in elsewhere.items()])
+            if elsewhere
+            else "",
+            "accurate": summary["accurate"],
+        },
     )
 
 
@@ -104,8 +120,11 @@ def settings(summary: Mapping[str, Any]) -> dict[str, str | int | float]:
         "train_batch": "training batch, lists",
         "learning_rate": "learning rate (Adam)",
         "examples": "lists in the data set of λ̂, n",
+        "kernel": "kernel",
         "n_beta": "nβ, 1/loss",
         "localization": "γ, 1/weight²",
+        "step_size": "ε, weight²",
+        "burn_in": "burn-in, steps",
         "chains": "chains",
         "draws": "draws a chain",
         "batch_size": "batch of the sampler, lists",

@@ -62,7 +62,7 @@ def steps_of(settings: SortingSettings, variant: Variant) -> tuple[int, ...]:
 
 
 def several_steps(settings: SortingSettings, variant: Variant) -> set[int]:
-    """Those that also have λ̂ at other nβ and of every head, evenly spaced over the checkpoints, the last among them."""
+    """Those that also have λ̂ at other (nβ, γ) and of every head, evenly spaced among all of them, and the last."""
     steps = steps_of(settings, variant)
     places = np.linspace(0, len(steps) - 1, settings.several + 1)[1:].round().astype(int)
     return {steps[place] for place in places}
@@ -78,7 +78,7 @@ def train(task: Training) -> xr.Dataset:
         number, place = divmod(step, BLOCK)
         if number not in batches:
             batches.clear()
-            stream = generator(settings.seed, "training data", variant.name, task.seed, number)
+            stream = generator(settings.seed, "training data", *variant.data, task.seed, number)
             batches[number] = variant.task.rows(BLOCK * settings.train_batch, stream)
         return batches[number][place * settings.train_batch : (place + 1) * settings.train_batch]
 
@@ -116,7 +116,7 @@ def loaded(variant: Variant, weights: np.ndarray) -> nn.Module:
 def _performance(settings: SortingSettings, variant: Variant, weights: dict[str, Tensor]) -> dict[str, float]:
     model = variant.model()
     model.load_state_dict(weights)
-    stream = generator(settings.seed, "fresh lists", variant.name)
+    stream = generator(settings.seed, "fresh lists", variant.numbers, variant.length, variant.cumulative)
     rows = variant.fresh_task.rows(settings.fresh, stream)
     correct = variant.loss.correct(model, rows).double()
     with torch.no_grad():
@@ -136,15 +136,15 @@ def _performance(settings: SortingSettings, variant: Variant, weights: dict[str,
 
 def data_of(settings: SortingSettings, variant: Variant) -> Tensor:
     """The n examples that every LLC of the variant refers to, drawn as its training data are."""
-    return variant.task.rows(settings.examples, generator(settings.seed, "data set", variant.name))
+    return variant.task.rows(settings.examples, generator(settings.seed, "data set", *variant.data))
 
 
 def measure(task: Checkpoint) -> xr.Dataset:
-    """λ̂ of the whole model; at several checkpoints also at other nβ, and of each head. Dims setting and component."""
+    """λ̂ of the whole model, at several checkpoints also at other nβ and γ, and of heads; dims setting, component."""
     settings, variant = task.settings, task.variant
     model, data = loaded(variant, task.weights), data_of(settings, variant)
     frozen: dict[str, Any] = {
-        "localization": settings.localization,
+        "kernel": settings.kernel,
         "batch_size": settings.batch_size,
         "chains": settings.chains,
         "draws": settings.draws,
@@ -160,8 +160,16 @@ def measure(task: Checkpoint) -> xr.Dataset:
     found = {}
     for number, (name, component) in enumerate(wanted):
         selection = None if component == WHOLE else component
-        n_beta = NEIGHBOURS[name] * settings.n_beta
-        found[name, component] = estimate_llc(model, data, variant.loss, selection, n_beta=n_beta, **frozen)[list(KEPT)]
+        of_n_beta, of_localization = NEIGHBOURS[name]
+        found[name, component] = estimate_llc(
+            model,
+            data,
+            variant.loss,
+            selection,
+            n_beta=of_n_beta * settings.n_beta,
+            localization=of_localization * settings.localization,
+            **frozen,
+        )[list(KEPT)]
         report_progress((number + 1) / len(wanted))
     nothing = _nothing(found[FROZEN, WHOLE])
     rows = [

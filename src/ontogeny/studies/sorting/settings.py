@@ -14,8 +14,8 @@ how the LLC was sampled, or the size of the cumulative-sum model.
   λ̂ doubles with nβ: nothing local is measured. At nβ = 100 and γ = 10,000 it is 0.43 nats (λ̂ 43.2 ± 0.6, and 25.8 and
   68.3 at half and twice nβ); ε = 3e-7, 7e-7, 1.5e-6 and one found by rule gave 42.4 ± 0.8, 43.2 ± 0.6, 43.2 ± 0.7 and
   42.1 ± 1.1. At nβ = 1000 and γ = 10,000 it is 0.15 nats, for ten times the steps. So λ̂ here is strongly localised.
-- λ̂ at twice and half nβ, and that of every head, is measured at several of the checkpoints. The data set of the LLC is
-  ``examples`` lists drawn as the training data are.
+- λ̂ at twice and half nβ and γ, and that of every head, is measured at several of the checkpoints. The data set of the
+  LLC is ``examples`` lists drawn as the training data are; variants of one task share it, and the fresh lists.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ class Variant:
     def task(self) -> SortedLists | CumulativeSums:
         """What makes its data."""
         return CumulativeSums() if self.cumulative else SortedLists(self.numbers, self.length, self.swaps)
+
+    @property
+    def data(self) -> tuple[int, int, bool, bool]:
+        """What its data depend on, so that variants of one task see the same."""
+        return self.numbers, self.length, self.swaps, self.cumulative
 
     @property
     def fresh_task(self) -> SortedLists | CumulativeSums:
@@ -104,11 +109,14 @@ class SortingSettings:
     seeds: int
     """Training seeds of every variant; ``--seeds`` asks for more."""
     several: int
-    """How many of the checkpoints have an LLC at twice and half nβ, and for every head."""
+    """How many of the checkpoints have an LLC at twice and half nβ and γ, and for every head."""
+    baseline_seeds: int = 1
+    """At least so many of the baseline, which the others are held against."""
 
     train_batch: int = 256
     learning_rate: float = 1e-3
     examples: int = 2000
+    kernel: str = "baoab"
     n_beta: float = 100.0
     localization: float = 10_000.0
     chains: int = 4
@@ -126,6 +134,10 @@ class SortingSettings:
         """What names the study in its folder."""
         return {"study": "sorting", **asdict(self)}
 
+    def seeds_of(self, variant: Variant, asked: int) -> int:
+        """How many seeds of the variant there are where ``asked`` of every one were asked for."""
+        return max(asked, self.baseline_seeds) if variant.name == BASELINE else asked
+
     def variant(self, name: str) -> Variant:
         """The variant of that name."""
         return next(one for one in self.variants if one.name == name)
@@ -133,8 +145,14 @@ class SortingSettings:
 
 BASELINE = "2 heads"
 FROZEN = "frozen"
-NEIGHBOURS = {FROZEN: 1.0, "twice nβ": 2.0, "half nβ": 0.5}
-"""What λ̂ is measured at, by the factor of nβ."""
+NEIGHBOURS = {
+    FROZEN: (1.0, 1.0),
+    "twice nβ": (2.0, 1.0),
+    "half nβ": (0.5, 1.0),
+    "twice γ": (1.0, 2.0),
+    "half γ": (1.0, 0.5),
+}
+"""What λ̂ is measured at, by the factors of nβ and γ."""
 
 _ALL = (
     Variant("1 head", "one head", 30_000, heads=1),
@@ -158,9 +176,9 @@ def _shortened(name: str, steps: int) -> Variant:
 
 PRESETS = {
     "quick": SortingSettings(
-        "quick", tuple(_shortened(name, 7000) for name in ("1 head", "2 heads")), early=13, linear=7, seeds=2, several=5
+        "quick", tuple(_shortened(name, 7000) for name in ("1 head", "2 heads")), early=13, linear=7, seeds=2, several=4
     ),
-    "variants": SortingSettings("variants", _ALL, early=18, linear=12, seeds=1, several=6),
+    "variants": SortingSettings("variants", _ALL, early=18, linear=12, seeds=1, several=4, baseline_seeds=5),
     "full": SortingSettings(
         "full",
         tuple(replace(one, steps=_FULL_STEPS.get(one.name, 60_000)) for one in _ALL),

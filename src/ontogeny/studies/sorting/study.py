@@ -36,7 +36,7 @@ def run(
     """Carry out the study and return the path of its report; run again, it goes on where it was, seed by seed.
 
     Writes ``results.zarr`` (a group a variant, with dims seed, checkpoint and, of circuits, head: loss, accuracy,
-    λ̂ of the whole model and of heads at three nβ, circuits and the measures of their order), ``summary.json`` (every
+    λ̂ of the whole model and of heads, circuits and the measures of their order), ``summary.json`` (every
     figure the report states), ``report.html`` and the frames of the circuits as ``circuits-VARIANT.gif``.
 
     Args:
@@ -56,18 +56,28 @@ def run(
     run_chunks = partial(get_executor(executor, address), progress=progress, workers=workers)
     settings = PRESETS[preset]
     store = Store(out or Path("runs") / f"sorting-{preset}", settings.identity())
-    count = max(seeds or settings.seeds, _seeds_there(store))
-    groups: dict[str | None, xr.Dataset] = {}
-    for seed in range(count):  # a seed of every variant before the next: what there is can be reported at any time
-        run_chunks(train, [_training(settings, one, seed) for one in settings.variants], store, text=f"training {seed}")
-        todo = [chunk for one in settings.variants for chunk in _checkpoints(settings, one, seed, store)]
+    asked = max(seeds or settings.seeds, _seeds_there(store))
+    most = max(settings.seeds_of(one, asked) for one in settings.variants)
+    for seed in range(most):  # a seed of every variant before the next: what there is can be reported at any time
+        wanted = [one for one in settings.variants if seed < settings.seeds_of(one, asked)]
+        run_chunks(train, [_training(settings, one, seed) for one in wanted], store, text=f"training {seed}")
+        todo = [chunk for one in wanted for chunk in _checkpoints(settings, one, seed, store)]
         run_chunks(measure, todo, store, text=f"measuring {seed}")
+        _write(store, settings, asked, done=seed + 1)
+    return report(store.folder)
+
+
+def _write(store: Store, settings: SortingSettings, asked: int, done: int) -> None:
+    """Put what the first ``done`` seeds gave into results.zarr, unless it holds more."""
+    if done < _seeds_there(store):
+        return
+    groups: dict[str | None, xr.Dataset] = {}
     for one in settings.variants:
+        count = min(settings.seeds_of(one, asked), done)
         each = [_assembled(settings, one, seed, store) for seed in range(count)]
         groups[group_of(one.name)] = describe(xr.concat(each, "seed", combine_attrs="drop"))
-    root = xr.Dataset(attrs={"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": count})
-    write_zarr(store.folder / "results.zarr", {None: root, **groups})
-    return report(store.folder)
+    attrs = {"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": min(asked, done)}
+    write_zarr(store.folder / "results.zarr", {None: xr.Dataset(attrs=attrs), **groups})
 
 
 def group_of(variant: str) -> str:
@@ -80,26 +90,28 @@ def _seeds_there(store: Store) -> int:
     return int(read_zarr(results).attrs["seeds"]) if results.exists() else 0
 
 
+TRAINING = ("early", "linear", "train_batch", "learning_rate", "examples", "fresh", "seed")
+"""Settings that training hangs on, so that other estimates of the same checkpoints train nothing anew."""
+NOT_MEASURED_WITH = ("preset", "variants", "seeds", "baseline_seeds", "several", *TRAINING[:4], "fresh")
+
+
 def _training(settings: SortingSettings, variant: Variant, seed: int) -> Chunk:
-    key = content_key("sorting, train", __version__, _depends(settings), asdict(variant), seed)
+    depends = {name: getattr(settings, name) for name in TRAINING}
+    key = content_key("sorting, train", __version__, depends, asdict(variant), seed)
     return Chunk(key, Training(settings, variant, seed), f"training {variant.name}, seed {seed}")
-
-
-def _depends(settings: SortingSettings) -> dict[str, object]:
-    """What a chunk depends on of the settings: a preset's name and its other variants change nothing."""
-    return {name: value for name, value in asdict(settings).items() if name not in ("preset", "variants", "seeds")}
 
 
 def _checkpoints(settings: SortingSettings, variant: Variant, seed: int, store: Store) -> list[Chunk]:
     weights = store.load(_training(settings, variant, seed).key)["weights"].values
     own = several_steps(settings, variant)
+    depends = {name: value for name, value in asdict(settings).items() if name not in NOT_MEASURED_WITH}
     tasks = [
         Checkpoint(settings, variant, seed, step, step in own, weights[place])
         for place, step in enumerate(steps_of(settings, variant))
     ]
     return [
         Chunk(
-            content_key("sorting, measure", __version__, _depends(settings), asdict(variant), task.step, task.weights),
+            content_key("sorting, measure", __version__, depends, asdict(variant), task.several, task.weights),
             task,
             f"LLC of {variant.name}, seed {seed}, step {task.step}",
         )

@@ -1,0 +1,64 @@
+"""Rows of CLAIMS.md from findings made by hand: what counts as holding, and of how many seeds."""
+
+import pytest
+
+from ontogeny.report.sorting.claims import ENOUGH, rows, verdict
+from ontogeny.report.sorting.statements import STATEMENTS, falls, same
+
+NAMES = {name for one in STATEMENTS for name in one.figures} | {
+    f"{curve}_{what}"
+    for curve in ("llc", "rank", "overlap", "symmetry")
+    for what in ("peak", "peak_step", "end", "fell", "fall", "fall_step", "trough", "trough_step", "start")
+}
+
+
+def finding(values):
+    known = [value for value in values if value is not None]
+    mean = sum(known) / len(known) if known else None
+    return {"n": len(known), "mean": mean, "interval": [None, None], "values": values} if known else None
+
+
+def summary(seeds=ENOUGH, **figures):
+    """Findings of every variant: 1 for every figure that is not given."""
+    one = {name: finding([1.0] * seeds) for name in NAMES | {"crystallization_start", "crystallization_end"}}
+    one |= {name: finding(values) for name, values in figures.items()}
+    one |= {"seeds": seeds, "last_step": 7000.0}
+    return {"findings": dict.fromkeys({each.variant for each in STATEMENTS}, one)}
+
+
+def row(says, **figures):
+    seeds = len(next(iter(figures.values())))
+    return next(line for line in rows(summary(seeds, **figures), "L") if line.startswith(f"| {says} |"))
+
+
+FALLS = "One head: the LLC falls at about step 1000"
+
+
+def test_seeds_without_a_fall_count_against_it():
+    told = row(FALLS, llc_fell=[1.0, 1.0, 0.0, 0.0, 0.0], llc_fall_step=[900.0, 1100.0, None, None, None])
+    assert "holds in 2 of 5 seeds" in told and told.endswith("| cannot be told |")
+    assert row(FALLS, llc_fell=[0.0] * 5, llc_fall_step=[None] * 5).endswith("| disagrees |")
+    assert row(FALLS, llc_fell=[1.0] * 5, llc_fall_step=[700.0] * 5).endswith("| agrees |")
+
+
+def test_seeds_without_a_usable_curve_are_told_apart():
+    told = row(FALLS, llc_fell=[1.0, None, None, None, None], llc_fall_step=[900.0, None, None, None, None])
+    assert "holds in 1 of 1 seeds, 4 cannot tell" in told and told.endswith("| cannot be told |")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [([True] * 4, "cannot be told"), ([True] * 5, "agrees"), ([False] * 5, "disagrees"), ([], "cannot be told")],
+)
+def test_verdicts(told, expected):
+    assert verdict(told) == expected
+
+
+def test_steps_are_compared_as_they_are_or_as_fractions_and_step_zero_is_no_error():
+    one = {"llc_fell": 1.0, "llc_fall_step": 500.0, "last_step": 10_000.0}
+    assert falls("llc", 5000, 100_000)(one, {}) is True and falls("llc", 5000)(one, {}) is False
+    assert not same(0.0, 400.0) and same(0.0, 0.0) and not same(float("nan"), 1.0)
+
+
+def test_every_statement_has_a_row_and_one_more_holds_variants_against_each_other():
+    assert len(rows(summary(), "L")) == len(STATEMENTS) + 1
