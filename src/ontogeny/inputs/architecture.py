@@ -14,8 +14,8 @@ __all__ = ["Architecture", "architecture", "refuse_bridge", "why_unknown"]
 def architecture(model: nn.Module) -> Architecture | None:
     """Where the heads, layers and embeddings of a transformer lie; None for a module that is no known transformer.
 
-    Known are AttentionOnly, the transformers causal language models gpt2, gpt_neox, llama, mistral and qwen2, and
-    TransformerLens 3.9's HookedTransformer. No library is imported to find out.
+    Known are AttentionOnly, OneLayerTransformer, the transformers causal language models gpt2, gpt_neox, llama, mistral
+    and qwen2, and TransformerLens 3.9's HookedTransformer. No library is imported to find out.
     """
     for adapter in (attention_only, hugging_face, transformer_lens):
         found = adapter.read(model)

@@ -6,11 +6,13 @@ Names and shapes of the weights are TransformerLens's. b: batch, p: positions, d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.attention_only import (
     AttentionOnlyConfig,
     Block,
@@ -24,7 +26,11 @@ from ontogeny.inputs.attention_only import (
 
 @dataclass(frozen=True)
 class OneLayerConfig:
-    """Sizes, as in :class:`AttentionOnlyConfig`; ``mlp_width`` m hidden units and ``outputs`` C classes."""
+    """Sizes, as in :class:`AttentionOnlyConfig`; ``mlp_width`` m hidden units and ``outputs`` C classes.
+
+    Raises:
+        OntogenyError: if a size is no whole number in its range.
+    """
 
     vocabulary: int
     outputs: int
@@ -35,7 +41,14 @@ class OneLayerConfig:
     mlp_width: int = 384
     layer_norm: bool = True
     positions: str = "standard"
-    layers: int = 1
+    layers: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        for name in ("outputs", "mlp_width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise OntogenyError(f"{name} must be a whole number of at least 1; got {value!r}.")
+        self.attention()  # refuses the other sizes
 
     def attention(self) -> AttentionOnlyConfig:
         """The same without the MLP."""

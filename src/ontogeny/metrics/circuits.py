@@ -36,7 +36,7 @@ def full_circuits(
     """The full QK and OV circuits of attention heads of any transformer whose heads are known.
 
     Args:
-        model: AttentionOnly, a causal language model of transformers, or a HookedTransformer.
+        model: AttentionOnly, OneLayerTransformer, a causal language model of transformers, or a HookedTransformer.
         heads: such as "1:3" (layer:head); None: all.
         tokens: which tokens to show, as a vocabulary squared can be large; None: all. Outputs are the same tokens, or,
             of a model whose outputs are not its vocabulary, all of them.

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ontogeny.core.temporary_files import temporary_beside
+from ontogeny.estimators.status import usable
 from ontogeny.plots.circuits import COLOURS, LEVELS, MILLISECONDS_A_FRAME, levels
 
 if TYPE_CHECKING:
@@ -27,20 +28,21 @@ def write_gif(path: Path, one: xr.Dataset) -> Path:
 
     Args:
         path: written under a temporary name, then renamed.
-        one: ``qk``, ``ov`` with dims checkpoint, head and those of circuits, coordinate ``step``, and ``llc``.
+        one: ``qk``, ``ov`` with dims checkpoint, head and those of circuits, coordinate ``step``, and an
+            estimate's variables; λ̂ ± its error is shown where it is usable.
     """
     heads = [str(head) for head in one["head"].values]
     tokens = one.sizes["source"]
     square = max(math.ceil(SIDE / tokens), 1)
     pictures = {(name, head): _coloured(levels(one[name].sel(head=head))[0]) for name in ("qk", "ov") for head in heads}
-    frames = []
+    frames, known = [], usable(one).values
     for number, step in enumerate(one["step"].values):
         parts = {
             key: np.kron(values[number], np.ones((square, square, 1), dtype=np.uint8))
             for key, values in pictures.items()
         }
-        llc = float(one["llc"][number])
-        title = f"step {int(step):,}" + (f", LLC {llc:.3g}" if math.isfinite(llc) else "")
+        llc = f", LLC {float(one['llc'][number]):.3g} ± {float(one['llc_se'][number]):.2g}" if known[number] else ""
+        title = f"step {int(step):,}{llc}"
         frames.append(_frame(title, heads, parts))
     temporary = temporary_beside(path)
     frames[0].save(
