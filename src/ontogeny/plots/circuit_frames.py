@@ -34,7 +34,7 @@ def write_gif(path: Path, one: xr.Dataset) -> Path:
     heads = [str(head) for head in one["head"].values]
     tokens = one.sizes["source"]
     square = max(math.ceil(SIDE / tokens), 1)
-    pictures = {(name, head): _coloured(levels(one[name].sel(head=head))[0]) for name in ("qk", "ov") for head in heads}
+    pictures = {(name, head): _coloured(levels(one[name].sel(head=head))) for name in ("qk", "ov") for head in heads}
     frames, known = [], usable(one).values
     for number, step in enumerate(one["step"].values):
         parts = {

@@ -75,11 +75,9 @@ def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
     first = len(made.data)
     pictures = [levels(measurements[name].sel(head=head)) for name in ("qk", "ov") for head in heads]
     shown = len(steps) - 1
-    for number, (values, largest) in enumerate(pictures):
+    for number, values in enumerate(pictures):
         row, col = divmod(number, len(heads))
-        made.add_trace(
-            _heatmap(values[shown], largest, row == 0, number == len(pictures) - 1), row=4 + row, col=1 + col
-        )
+        made.add_trace(_heatmap(values[shown], row == 0, number == len(pictures) - 1), row=4 + row, col=1 + col)
         made.update_xaxes(title_text="source token" if row == 0 else "output token", row=4 + row, col=1 + col)
         made.update_yaxes(
             title_text=("destination token" if row == 0 else "source token") if col == 0 else "",
@@ -91,7 +89,7 @@ def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
     made.frames = [
         go.Frame(
             name=str(int(step)),
-            data=[{"type": "heatmap", "z": values[number]} for values, _ in pictures],
+            data=[{"type": "heatmap", "z": values[number]} for values in pictures],
             traces=places,
             layout={"shapes": _cursor(clock(steps)[number])},
         )
@@ -120,14 +118,15 @@ def _curve(one: xr.Dataset, name: str, x: NDArray[np.float64]) -> list[go.Scatte
     return out
 
 
-def levels(circuit: xr.DataArray) -> tuple[NDArray[np.int8], float]:
-    """Whole numbers, (checkpoint, row, column), and the size of an entry that has the full colour."""
+def levels(circuit: xr.DataArray) -> NDArray[np.int8]:
+    """Whole numbers, (checkpoint, row, column), of which ``LEVELS`` has the full colour, at each checkpoint its own."""
     values = circuit.transpose("checkpoint", ...).values.astype(float)
-    largest = float(np.quantile(np.abs(values), SCALE_QUANTILE)) or 1.0
-    return np.clip(np.round(values / largest * LEVELS), -LEVELS, LEVELS).astype(np.int8), largest
+    full = np.quantile(np.abs(values), SCALE_QUANTILE, axis=(1, 2), keepdims=True)
+    share = np.divide(values, full, out=np.zeros_like(values), where=full > 0)
+    return np.clip(np.round(share * LEVELS), -LEVELS, LEVELS).astype(np.int8)
 
 
-def _heatmap(values: NDArray[np.int8], largest: float, qk: bool, with_bar: bool) -> go.Heatmap:
+def _heatmap(values: NDArray[np.int8], qk: bool, with_bar: bool) -> go.Heatmap:
     rows, columns = ("destination", "source") if qk else ("source", "output")
     return go.Heatmap(
         z=values,
@@ -143,7 +142,7 @@ def _heatmap(values: NDArray[np.int8], largest: float, qk: bool, with_bar: bool)
             "y": 0.0,
             "yanchor": "bottom",
         },
-        hovertemplate=f"{rows} %{{y}}, {columns} %{{x}}<br>%{{z}}/{LEVELS} of full = {largest:.3g}<extra></extra>",
+        hovertemplate=f"{rows} %{{y}}, {columns} %{{x}}<br>%{{z}}/{LEVELS} of full<extra></extra>",
     )
 
 

@@ -49,7 +49,7 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
             data; head overlap and translational symmetry averaged over the QK and OV circuits; sums of the numerical
             ranks (singular values above 1 % of the largest) and of the participation ratios of all these matrices.
             Heatmaps: blue positive,
-            red negative, one colour scale a matrix for all of training, full at its 99.5 % quantile; QK rows are
+            red negative, the full colour at the 99.5 % quantile of each matrix at each step; QK rows are
             destination tokens, OV rows source tokens; the separator is left out. Dotted line: the step shown.""",
             alt="Curves over training above heatmaps of QK and OV circuits, with a slider over training steps.",
         ),

@@ -32,12 +32,14 @@ after.{% endif %}
 UNCERTAIN = """
 With {{ seeds | count("seed") }} the intervals over seeds (Student t, 95 %) are
 {{ "missing" if seeds == 1 else "wide" }}: read them before any difference between variants. Five seeds are the least
-from which such an interval says much; `--seeds 5` adds them to this folder.
+from which such an interval says much; the option --seeds 5 adds them to this folder.
 """
 
 LIMITS = """
 λ̂(nβ, γ) is tempered and, at the γ of this study, strongly localised: it compares checkpoints measured alike, tells of
-curvature near w* as much as of degeneracy, and is not the learning coefficient. Its errors hold for these
+curvature near w* as much as of degeneracy, and is not the learning coefficient.
+{{ health["regime"].get("prior_dominated", 0) | integer }} of {{ health["estimates"] | integer }} estimates are
+prior-dominated, no more than an ordinal summary of how flat the loss is. Errors hold for these
 {{ settings["examples"] | integer }} lists, and all checkpoints share the sampler's random streams. The circuits leave
 out positions, biases and the division by the standard deviation in layer norms. QK and OV are measured as if they were
 independent, which they are not.
