@@ -119,7 +119,7 @@ def main() -> None:
         np.savez(saved, flat=weights[place], data=data.numpy(), heads=variant.heads)
         call = peer(asked.peer_python, saved, settings, 0)
         calls.append(call["seconds"])
-        loss = float(variant.loss(model, data).mean())
+        loss = float(variant.loss(model, data).mean().detach())
         assert abs(call["baseline"] - loss) < 1e-4, (call["baseline"], loss)
         print(f"step {steps[place]}: ours {found[place][0]:.2f} ± {found[place][1]:.2f} ({found[place][2]}); "
               f"peer {call['llc']:.2f}, between chains {call['reported']:.2f}, {call['seconds']:.1f} s")  # fmt: skip

@@ -131,19 +131,19 @@ ANTI = {
     "anti_states_end": "anti-state heads",
     "anti_state_step": "since step",
 }
-ANTI_STATE = needs("anti_states_end", test=lambda one: one["anti_states_end"] >= 1)
+_ANTI_STATE = needs("anti_states_end", test=lambda one: one["anti_states_end"] >= 1)
 LONG_AFTER = {
     "crystallization_step": "95 % of the final crystallization for good at step",
     "llc_trough_step": "lowest λ̂ after the peak at step",
 }
-FULL = needs(
+_FULL = needs(
     "accuracy_step",
     "token_accuracy_end",
     test=lambda one: same(one["accuracy_step"], 100) and one["token_accuracy_end"] > 0.98,
 )
 
 STATEMENTS: list[Statement] = [
-    Statement("One head: full accuracy around step 100", "1 head", ACCURACY, FULL),
+    Statement("One head: full accuracy around step 100", "1 head", ACCURACY, _FULL),
     Statement("One head: the LLC falls at about step 1000", "1 head", FALL, falls("llc", 1000)),
     Statement(
         "… with accuracy unchanged",
@@ -241,7 +241,7 @@ STATEMENTS: list[Statement] = [
     Statement("… the overlap ends at about 0.6", "neither", OVERLAP, about("overlap_end", 0.6)),
     Statement("… translational symmetry peaks at about 0.35", "neither", SYMMETRY, about("symmetry_peak", 0.35)),
     Statement("Noise: the LLC does not fall", "noise", FALL, needs("llc_fell", test=lambda one: not one["llc_fell"])),
-    Statement("… one head becomes the anti-state of the other", "noise", ANTI, ANTI_STATE),
+    Statement("… one head becomes the anti-state of the other", "noise", ANTI, _ANTI_STATE),
     Statement("… when the ranks fall, at about step 2400", "noise", RANK, falls("rank", 2400)),
     Statement(
         "… and translational symmetry rises",
@@ -261,11 +261,11 @@ STATEMENTS: list[Statement] = [
         {"regions_end": "regions of all heads"},
         beside("2 heads", "regions_end", test=lambda one, two: one["regions_end"] > two["regions_end"] + 1),
     ),
-    Statement("Three heads: one becomes an anti-state", "3 heads", ANTI, ANTI_STATE),
+    Statement("Three heads: one becomes an anti-state", "3 heads", ANTI, _ANTI_STATE),
     Statement(
         "Four heads: the LLC falls at 5k of 100k steps", "4 heads", FALL, falls("llc", 5000, 100_000)
     ),
-    Statement("… one head becomes an anti-state", "4 heads", ANTI, ANTI_STATE),
+    Statement("… one head becomes an anti-state", "4 heads", ANTI, _ANTI_STATE),
     Statement(
         "… at the time of the fall",
         "4 heads",
