@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import ontogeny as og
-from ontogeny.analysis.rise_and_fall import arrival, first_below, peak_and_fall
+from ontogeny.analysis.rise_and_fall import arrival, first_below, first_hill, peak_and_fall
 from ontogeny.core.rng import numpy_generator
 
 STEPS = np.array([0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000])
@@ -48,6 +48,15 @@ def test_neither_a_curve_that_still_rises_nor_one_that_merely_wanders_has_fallen
 def test_the_lowest_point_after_the_peak_is_the_trough():
     found = peak_and_fall(curve([0, 1, 2, 8, 9, 4, 3, 5, 5, 5])).isel(seed=0)
     assert (float(found.trough), float(found.trough_step)) == (3, 300)
+
+
+def test_the_first_hill_is_found_below_a_higher_end():
+    found = first_hill(curve([0, 1, 5, 4.9, 2, 1, 1.02, 8, 9, 9], range(10), [0, 3, 1, 1, 1, 1, 1, 1, 1, 1]))
+    assert found.peak.values[0] == 5 and found.peak_step.values[0] == 3
+    assert found.trough.values[0] == 1 and found.trough_step.values[0] == 100
+    assert found.peak.isnull().values.tolist() == [False, True, False] and found.trough.values[2] == 1
+    noisy = first_hill(curve([0, 1, 5, 4, 5, 5, 5, 5, 5, 5]), xr.full_like(curve([0] * 10), 0.5))
+    assert noisy.peak.isnull().all()
 
 
 def test_points_without_a_value_are_passed_over():

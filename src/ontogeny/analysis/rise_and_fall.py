@@ -70,6 +70,48 @@ def _fall_of(steps: Array, values: Array, errors: Array) -> dict[str, float]:
     }
 
 
+def first_hill(curve: xr.DataArray, se: xr.DataArray | None = None) -> xr.Dataset:
+    """The first peak of each seed's curve that is followed by a fall, and the lowest point before it rises again.
+
+    A fall, and the rise after it, are of more than three errors of the difference and of 5 % of the peak. What comes
+    later may be higher by far: :func:`peak_and_fall` asks for the highest point.
+
+    Args:
+        curve: dims seed and checkpoint with coordinate ``step``; NaN where there is no usable value.
+        se: its standard errors; None: no error.
+
+    Returns:
+        With dim ``seed``: ``peak``, ``peak_step``, ``trough`` and ``trough_step``, NaN where nothing falls.
+    """
+    dim = along(curve, "curve")
+    values = curve.transpose("seed", dim).values.astype(np.float64)
+    errors = np.zeros_like(values) if se is None else se.transpose("seed", dim).values.astype(np.float64)
+    rows = [_hill_of(*row) for row in zip(steps_of(curve, "curve"), values, errors, strict=True)]
+    names = ("peak", "peak_step", "trough", "trough_step")
+    return xr.Dataset(
+        {name: ("seed", [row[number] for row in rows]) for number, name in enumerate(names)},
+        coords={"seed": curve["seed"].values},
+    )
+
+
+def _hill_of(steps: Array, values: Array, errors: Array) -> tuple[float, float, float, float]:
+    good = np.isfinite(values)
+    steps, values, errors = steps[good], values[good], errors[good]
+    top = low = 0
+    for place in range(len(values)):
+        least = max(CLEARLY * math.hypot(errors[top], errors[place]), LEAST * abs(values[top]))
+        if low == top:  # still climbing
+            top = low = place if values[place] >= values[top] else top
+            low = place if values[top] - values[place] > least else low
+        elif values[place] < values[low]:
+            low = place
+        elif values[place] - values[low] > least:
+            break
+    if low == top:
+        return math.nan, math.nan, math.nan, math.nan
+    return float(values[top]), float(steps[top]), float(values[low]), float(steps[low])
+
+
 def first_below(steps: Array, values: Array, level: float) -> float:
     """Where a curve first comes down to ``level``, linear in log(1 + step) between points; NaN if it never does."""
     below = np.flatnonzero(values <= level)

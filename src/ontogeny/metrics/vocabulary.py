@@ -99,7 +99,7 @@ def crystallization(qk: xr.DataArray, owned: xr.DataArray) -> xr.DataArray:
 
     ``owned`` is what :func:`owners` returns, of one
     checkpoint, such as the last, so that regions stay the same along training. A head without attention above the
-    diagonal has NaN, and the mean leaves it out.
+    diagonal has NaN, and the mean leaves it out, as it does a head that owns everything.
     """
     row = owned.values.astype(np.int64)
     inside: dict[int, NDArray[np.bool_]] = {}
@@ -108,6 +108,7 @@ def crystallization(qk: xr.DataArray, owned: xr.DataArray) -> xr.DataArray:
             mask = inside.setdefault(head, np.zeros((len(row), len(row)), dtype=bool))
             mask[first:last, first:last] = True
     above = np.triu(np.ones((len(row), len(row)), dtype=bool), 1)
+    inside = {head: mask for head, mask in inside.items() if not mask[above].all()}
 
     def share(values: NDArray[np.float64]) -> NDArray[np.float64]:
         positive = np.maximum(_centred(values), 0.0)

@@ -21,8 +21,8 @@ COLOURS = ((0.0, "#b2182b"), (0.25, "#f4a582"), (0.5, "#ffffff"), (0.75, "#92c5d
 MILLISECONDS_A_FRAME = 350
 CURVES = {
     "llc": ("λ̂(nβ, γ)", "#0072b2"),
-    "token_accuracy": ("accuracy a token", "#009e73"),
-    "list_accuracy": ("accuracy a list", "#7a7f87"),
+    "token_accuracy": ("accuracy per token", "#009e73"),
+    "list_accuracy": ("accuracy per list", "#7a7f87"),
     "head_overlap": ("head overlap", "#d55e00"),
     "translational_symmetry": ("translational symmetry", "#a8447f"),
     "rank_sum": ("sum of ranks", "#b87900"),

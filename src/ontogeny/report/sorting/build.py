@@ -14,6 +14,10 @@ from ontogeny.report.health import describe_health
 from ontogeny.report.page import Section, Table, write_report
 from ontogeny.report.sorting import text
 from ontogeny.report.sorting.summary import whole
+from ontogeny.report.words import number
+
+NEIGHBOURS = ("frozen", "twice nβ", "half nβ", "twice γ", "half γ")
+"""The settings of λ̂, as columns."""
 
 
 def write_sorting_report(
@@ -28,7 +32,8 @@ def write_sorting_report(
         settings=text.settings(summary),
         health=describe_health(summary),
         sections=sections(measured, summary),
-        footer="Every number of the conclusions is in summary.json, every measurement in results.zarr.",
+        footer="""The circuits of seed 0 are also in the GIFs beside this page. Every number of the conclusions is in
+        summary.json, every measurement in results.zarr.""",
     )
 
 
@@ -46,18 +51,19 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
             choice="variant",
             caption=f"""Seed 0 of each variant. λ̂ with ±1.96 standard errors, where usable (no chain lost, not below
             baseline); accuracy on {summary["settings"]["fresh"]:,} fresh lists, without swaps whatever the training
-            data; head overlap and translational symmetry averaged over the QK and OV circuits; sums of the numerical
-            ranks (singular values above 1 % of the largest) and of the participation ratios of all these matrices.
-            Heatmaps: blue positive,
-            red negative, the full colour at the 99.5 % quantile of each matrix at each step; QK rows are
-            destination tokens, OV rows source tokens; the separator is left out. Dotted line: the step shown.""",
+            data; head overlap and translational symmetry (over the mean of |W|, where the document has a mean of W,
+            so not to be held against its values) averaged over the QK and OV circuits; sums of the numerical ranks
+            (singular values above 1 % of the largest) and of the participation ratios of all these matrices.
+            Heatmaps: blue positive, red negative, the full colour at the 99.5 % quantile of each matrix at each step;
+            gain and centring of the layer norm are folded in; QK rows are destination tokens, OV rows source tokens;
+            the separator is left out. Dotted line: the step shown.""",
             alt="Curves over training above heatmaps of QK and OV circuits, with a slider over training steps.",
         ),
         Section(
             "Variants side by side",
             figure=circuits.side_by_side(frozen),
-            caption="""λ̂ (usable estimates), accuracy a list, head overlap, translational symmetry and the sum of ranks
-            over training step. Thin: one seed; thick: mean over seeds. One head has no overlap.""",
+            caption="""λ̂ (usable estimates), accuracy per list, head overlap, translational symmetry and the sum of
+            ranks over training step. Thin: one seed; thick: mean over seeds. One head has no overlap.""",
             alt="Five panels of curves over training step, coloured by variant.",
         ),
         Section(
@@ -69,13 +75,29 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
                     for name, words in text.FINDINGS.items()
                 ],
             ),
-            table_caption="""Mean over seeds with its 95 % Student t interval, alone where one seed has a value; — where
-            none has. Highest λ̂: of usable ones, so an error or two too high where they are noisy. Fell: the highest
-            lies before the last three, and is above their mean by three standard errors and 5 %. End: the mean of the
-            last three checkpoints; last: at the last. A region is at least two neighbouring tokens whose largest OV
-            diagonal entry is one head's and at least a quarter of the largest of all; an anti-state's OV has a cosine
-            of −0.8 or less with the sum of the others'. Crystallization: the share of positive QK mass above the
-            diagonal inside the triangles over a head's own regions.""",
+            table_caption="""Mean over seeds with its 95 % Student t interval; the values of the seeds (of equal ones,
+            one) where fewer than five have any; — where none has. First peak: the first from which λ̂ falls by three
+            errors and 5 %, whatever comes later. Highest λ̂: of usable ones, so an error or two too high where they
+            are noisy. Fell: the highest lies before the last three, and is above their mean by three standard errors
+            and 5 %. End: the mean of the last three checkpoints; last: at the last. A region is at least two
+            neighbouring tokens whose largest OV diagonal entry is one head's and at least a quarter of the largest of
+            all; an anti-state's OV has a cosine of −0.8 or less with the sum of the others'. Crystallization: the
+            share of positive QK mass above the diagonal inside the triangles over a head's own regions.""",
+        ),
+        Section(
+            "At half and twice nβ and γ",
+            table=Table(
+                ("variant", "step", *NEIGHBOURS),
+                [
+                    [name, int(row["step"]), *(_estimate(row["at"][at]) for at in NEIGHBOURS)]
+                    for name, found in summary["findings"].items()
+                    for row in found["neighbours"]
+                ],
+                text_columns=(0,),
+            ),
+            table_caption="""λ̂ ± s.e. of the whole model, seed 0, at the checkpoints that were measured at every (nβ,
+            γ); a status other than ok in brackets. An estimate of which nβ or γ decides the size is no learning
+            coefficient; whether it rises or falls between two rows should not hang on the column.""",
         ),
         Section(
             "Heads",
@@ -95,6 +117,12 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
                 ],
                 text_columns=(0, 1, 4, 5),
             ),
-            table_caption="λ̂ of each head alone (weight-refined), seed 0, at the last checkpoint that has one.",
+            table_caption="""λ̂ of each head alone (weight-refined: all other weights held at w*), seed 0, at the last
+            checkpoint that has one. They do not add up to the whole.""",
         ),
     ]
+
+
+def _estimate(one: Mapping[str, Any]) -> str:
+    status = "" if one["status"] == "ok" else f" ({one['status'].replace('_', ' ')})"
+    return f"{number(one['llc'])} ± {number(one['llc_se'], 2)}{status}"

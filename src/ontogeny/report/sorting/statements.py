@@ -77,15 +77,21 @@ def falls(curve: str, at: float | None = None, of: float | None = None, where: s
     return holds
 
 
-def fall_together(first: str, second: str) -> Holds:
-    """Both curves fall, at one step."""
-    return needs(
-        f"{first}_fell",
-        f"{second}_fell",
-        test=lambda one: (
-            bool(one[f"{first}_fell"] and one[f"{second}_fell"])
-            and same(one[f"{first}_fall_step"], one[f"{second}_fall_step"])
-        ),
+def if_it_fell(*names: str, test: Callable[[Seed], bool]) -> Holds:
+    """A test of what goes with a fall of λ̂: None where λ̂ did not fall."""
+    tested = needs("llc_fell", *names, test=test)
+
+    def holds(one: Seed, found: Mapping[str, Found]) -> bool | None:
+        return tested(one, found) if one.get("llc_fell") == 1.0 else None
+
+    return holds
+
+
+def falls_with_it(curve: str) -> Holds:
+    """The curve falls when λ̂ does."""
+    return if_it_fell(
+        f"{curve}_fell",
+        test=lambda one: bool(one[f"{curve}_fell"]) and same(one["llc_fall_step"], one[f"{curve}_fall_step"]),
     )
 
 
@@ -102,7 +108,7 @@ def stays(curve: str) -> Holds:
 
 
 def _unchanged(one: Seed) -> bool:
-    return bool(one["llc_fell"]) and abs(one["accuracy_at_peak"] - one["accuracy_end"]) < 0.02
+    return abs(one["accuracy_at_peak"] - one["accuracy_end"]) < 0.02
 
 
 def _smaller_fall(one: Seed, two: Seed) -> bool:
@@ -112,7 +118,7 @@ def _smaller_fall(one: Seed, two: Seed) -> bool:
 
 def _after_settling(one: Seed) -> bool:
     rose = one["crystallization_end"] > one["crystallization_start"]
-    return bool(rose and one["llc_fell"]) and one["crystallization_step"] > WITHIN * one["llc_trough_step"]
+    return rose and one["crystallization_step"] > WITHIN * one["llc_trough_step"]
 
 
 ACCURACY = {"accuracy_step": "99 % of the final token accuracy from step", "accuracy_end": "lists right at the end"}
@@ -149,9 +155,9 @@ STATEMENTS: list[Statement] = [
         "… with accuracy unchanged",
         "1 head",
         {"accuracy_at_peak": "lists right where λ̂ is highest", "accuracy_end": "at the end"},
-        needs("llc_fell", "accuracy_at_peak", test=_unchanged),
+        if_it_fell("accuracy_at_peak", test=_unchanged),
     ),
-    Statement("… the sum of ranks falling with it", "1 head", RANK, fall_together("llc", "rank")),
+    Statement("… the sum of ranks falling with it", "1 head", RANK, falls_with_it("rank")),
     Statement(
         "… the fall being weaker than with two heads (relative to the highest)",
         "1 head",
@@ -162,7 +168,7 @@ STATEMENTS: list[Statement] = [
         "Two heads: the LLC begins to fall around step 1000", "2 heads", FALL, falls("llc", 1000, where="peak_step")
     ),
     Statement(
-        "… heads specialize with it: overlap falls with the LLC", "2 heads", OVERLAP, fall_together("llc", "overlap")
+        "… heads specialize with it: overlap falls with the LLC", "2 heads", OVERLAP, falls_with_it("overlap")
     ),
     Statement(
         "… the overlap is largest where the LLC is",
@@ -174,7 +180,7 @@ STATEMENTS: list[Statement] = [
         "… the QK circuits crystallize long after the LLC has settled",
         "2 heads",
         LONG_AFTER,
-        needs("crystallization_start", "crystallization_end", "llc_fell", test=_after_settling),
+        if_it_fell("crystallization_start", "crystallization_end", test=_after_settling),
     ),
     Statement("… translational symmetry reaches about 1.75", "2 heads", SYMMETRY, about("symmetry_peak", 1.75)),
     Statement(
@@ -203,7 +209,7 @@ STATEMENTS: list[Statement] = [
             test=lambda one: one["accuracy_end"] < 0.97 and one["token_accuracy_end"] > 0.8,
         ),
     ),
-    Statement("… heads specialize as the LLC falls", "no layer norm", OVERLAP, fall_together("llc", "overlap")),
+    Statement("… heads specialize as the LLC falls", "no layer norm", OVERLAP, falls_with_it("overlap")),
     Statement(
         "… the ranks fall at about step 100, where the model cannot sort",
         "no layer norm",
@@ -270,7 +276,7 @@ STATEMENTS: list[Statement] = [
         "… at the time of the fall",
         "4 heads",
         ANTI,
-        needs("llc_fell", "anti_state_step", test=lambda o: same(o["anti_state_step"], o["llc_fall_step"])),
+        if_it_fell("anti_state_step", test=lambda o: same(o["anti_state_step"], o["llc_fall_step"])),
     ),
     Statement(
         "Cumulative sum: the LLC rises and stays",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ontogeny.analysis import t_interval
-from ontogeny.analysis.rise_and_fall import LAST, arrival, peak_and_fall
+from ontogeny.analysis.rise_and_fall import LAST, arrival, first_hill, peak_and_fall
 from ontogeny.estimators.status import usable
 from ontogeny.metrics.vocabulary import OPPOSED, anti_states, crystallization, opposition, owners, regions
 from ontogeny.report.health import count_health
@@ -73,7 +73,8 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
         "rank": peak_and_fall(one["rank_sum"]),
         "symmetry": peak_and_fall(one["translational_symmetry"]),
     }
-    told = {
+    hill = first_hill(llc, frozen["llc_se"])
+    told = {f"first_{what}": over_seeds(values) for what, values in hill.items()} | {
         f"{name}_{what}": over_seeds(values)
         for name, curve in curves.items()
         for what, values in curve.items()
@@ -95,7 +96,8 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
         "accuracy_at_rank_fall": over_seeds(_interpolated(accuracy, curves["rank"]["fall_step"])),
         "symmetry_step": over_seeds(arrival(one["translational_symmetry"], 0.5)),
         "participation_end": over_seeds(at_the_end(one["participation_sum"])),
-        "falls_elsewhere": _elsewhere(one),
+        "localised_step": over_seeds(_for_good((frozen["regime"] == "localised").assign_coords(step=one["step"]))),
+        "neighbours": _neighbours(one),
         **_of_vocabulary(one, peak_step),
         "heads": _of_heads(one),
     }
@@ -106,19 +108,24 @@ def at_the_end(curve: xr.DataArray) -> xr.DataArray:
     return curve.isel(checkpoint=slice(-LAST, None)).mean("checkpoint")
 
 
-def _elsewhere(one: xr.Dataset) -> dict[str, Any]:
-    """How far λ̂ is below its highest value at the last of the checkpoints that were measured at every (nβ, γ).
-
-    A share of the highest value, the same few checkpoints at every setting.
-    """
-    out = {}
-    several = (one["status"].sel(component=WHOLE) != "").all(("seed", "setting"))
-    for name in one["setting"].values:
-        at = whole(one, str(name)).isel(checkpoint=several.values)
-        values = at["llc"].where(usable(at))
-        highest = values.max("checkpoint")
-        out[str(name)] = over_seeds((highest - values.isel(checkpoint=-1)) / highest) if several.any() else None
-    return out
+def _neighbours(one: xr.Dataset) -> list[dict[str, Any]]:
+    """λ̂ of the whole model of seed 0 at every (nβ, γ), at the checkpoints that have it."""
+    at = one.sel(component=WHOLE).isel(seed=0)
+    made = np.flatnonzero((at["status"] != "").all("setting").values)
+    return [
+        {
+            "step": float(at["step"][place]),
+            "at": {
+                str(name): {
+                    "llc": float(at["llc"].sel(setting=name)[place]),
+                    "llc_se": float(at["llc_se"].sel(setting=name)[place]),
+                    "status": str(at["status"].sel(setting=name)[place].item()),
+                }
+                for name in one["setting"].values
+            },
+        }
+        for place in made
+    ]
 
 
 def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
@@ -148,7 +155,7 @@ def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
         by_head,
         over_seeds(lowest.isel(checkpoint=-1)),
         over_seeds(anti_states(last)),
-        over_seeds(_below_for_good(lowest, OPPOSED)),
+        over_seeds(_for_good(lowest <= OPPOSED)),
         over_seeds(crystals.isel(checkpoint=0)),
         over_seeds(at_the_end(crystals)),
         over_seeds(arrival(crystals, CRYSTALLIZED)),
@@ -156,14 +163,13 @@ def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
     return dict(zip(names, found, strict=True))
 
 
-def _below_for_good(curve: xr.DataArray, level: float) -> xr.DataArray:
-    """The first step from which a curve stays at or below ``level`` to the end; NaN where it does not end there."""
+def _for_good(true: xr.DataArray) -> xr.DataArray:
+    """The first step from which something is true to the end; NaN where it is not at the end."""
     found = []
-    for values in curve.transpose("seed", "checkpoint").values:
-        above = np.flatnonzero(~(values <= level))
-        place = int(above[-1]) + 1 if above.size else 0
-        steps = curve["step"].values
-        found.append(float(steps[place]) if place < len(values) else np.nan)
+    for values in true.transpose("seed", "checkpoint").values:
+        wrong = np.flatnonzero(~values)
+        place = int(wrong[-1]) + 1 if wrong.size else 0
+        found.append(float(true["step"].values[place]) if place < len(values) else np.nan)
     return xr.DataArray(found, dims="seed")
 
 

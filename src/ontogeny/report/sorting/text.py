@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ontogeny.report.words import interval, listed, number, percent, render
+from ontogeny.report.words import interval, number, render
 
 ABSTRACT = """
 Small transformers learn tasks that are made by an algorithm, most of them to sort lists of distinct numbers. Along
@@ -17,12 +17,15 @@ OF_VARIANT = """
 {{ title | upper_first }} ({{ found["seeds"] | count("seed") }}, {{ found["last_step"] | integer }} steps):
 {%- if found["accuracy_step"] %} {{ (100 * accurate) | integer }} % of its final token accuracy from step
 {{ said["accuracy_step"] }} on; at the end {{ said["accuracy_end"] }} of fresh lists are right.{% endif %}
+{%- if found["first_peak"] %} λ̂ first peaks at {{ said["first_peak"] }} (step {{ said["first_peak_step"] }}) and falls
+to {{ said["first_trough"] }} (step {{ said["first_trough_step"] }}).{% endif %}
 {%- if found["llc_peak"] %} λ̂ is highest, {{ said["llc_peak"] }}, at step {{ said["llc_peak_step"] }}, where
-{{ said["accuracy_at_peak"] }} of lists are right, and ends at {{ said["llc_end"] }}: it fell in {{ fell }} of
-{{ found["llc_fell"]["n"] }} seeds
+{{ said["accuracy_at_peak"] }} of lists are right, and ends at {{ said["llc_end"] }}: from there it fell in {{ fell }}
+of {{ found["llc_fell"]["n"] }} seeds
 {%- if found["llc_fall_step"] %}, halfway at step {{ said["llc_fall_step"] }}{% endif %}.
 {%- else %} λ̂ has too few usable estimates for a peak.{% endif %}
-{%- if elsewhere %} Over the few checkpoints measured at every (nβ, γ) it falls by {{ elsewhere }}.{% endif %}
+{%- if found["localised_step"] %} Its estimates are localised from step {{ said["localised_step"] }} on, and mostly
+prior-dominated before.{% endif %}
 {%- if found["overlap_peak"] %} Heads overlap by at most {{ said["overlap_peak"] }} and by {{ said["overlap_end"] }}
 at the end{% if found["overlap_fall_step"] %}, halfway at step {{ said["overlap_fall_step"] }}{% endif %}.{% endif %}
 {%- if found["rank_start"] %} The ranks sum to {{ said["rank_start"] }} before training and {{ said["rank_end"] }}
@@ -30,9 +33,9 @@ after.{% endif %}
 """
 
 UNCERTAIN = """
-With {{ seeds | count("seed") }} the intervals over seeds (Student t, 95 %) are
-{{ "missing" if seeds == 1 else "wide" }}: read them before any difference between variants. Five seeds are the least
-from which such an interval says much; the option --seeds 5 adds them to this folder.
+With {{ seeds | count("seed") }} the value of every seed stands in the place of an interval: read their scatter before
+any difference between variants. Five seeds are the least from which an interval (Student t, 95 %) says much; the
+option --seeds 5 adds them to this folder.
 """
 
 LIMITS = """
@@ -46,47 +49,60 @@ independent, which they are not.
 """
 
 FINDINGS = {
-    "accuracy_step": "token accuracy (99 % of its end, for good), step",
+    "accuracy_step": "99 % of the final token accuracy for good, step",
     "accuracy_end": "lists right, end",
     "llc_start": "λ̂ before training",
+    "first_peak": "first peak of λ̂",
+    "first_peak_step": "first peak of λ̂, step",
+    "first_trough": "lowest λ̂ after it",
+    "first_trough_step": "lowest λ̂ after it, step",
     "llc_peak": "highest λ̂",
-    "llc_peak_step": "its step",
+    "llc_peak_step": "highest λ̂, step",
     "llc_end": "λ̂, end",
-    "llc_fell": "share of seeds in which λ̂ fell",
-    "llc_fall_step": "halfway down, step",
+    "llc_fell": "λ̂ fell from its highest (1: yes)",
+    "llc_fall_step": "halfway down from its highest, step",
+    "localised_step": "λ̂ localised for good, step",
     "overlap_peak": "largest overlap",
     "overlap_end": "overlap, end",
-    "overlap_fall_step": "halfway down, step",
+    "overlap_fall_step": "overlap halfway down, step",
     "rank_start": "sum of ranks before training",
     "rank_end": "sum of ranks, end",
-    "rank_fall_step": "halfway down, step",
+    "rank_fall_step": "sum of ranks halfway down, step",
     "participation_end": "sum of participation ratios, end",
     "symmetry_peak": "largest translational symmetry",
     "symmetry_end": "translational symmetry, end",
-    "symmetry_step": "half of that for good, step",
+    "symmetry_step": "half of the final symmetry for good, step",
     "regions_end": "vocabulary regions of all heads, last",
     "opposition_end": "lowest cosine of a head's OV with the others' sum, last",
     "anti_states_end": "anti-state heads, last",
-    "anti_state_step": "since step",
+    "anti_state_step": "an anti-state for good, step",
     "crystallization_start": "crystallization of QK before training",
     "crystallization_end": "crystallization of QK, end",
-    "crystallization_step": "95 % of that for good, step",
+    "crystallization_step": "95 % of the final crystallization for good, step",
 }
+FEWEST = 5
+"""Seeds from which a mean with its interval is stated; of fewer the values are."""
 
 
 def said(finding: Mapping[str, Any] | None) -> str:
-    """A finding with its interval, of 100 or more as whole numbers."""
+    """A finding: its mean over seeds with an interval, or the values of the seeds that have one where they are few.
+
+    >>> said({"n": 2, "mean": 6000.0, "interval": [0, 1], "values": [7000.0, 5000.0]}), said(None)
+    ('7000, 5000', '—')
+    >>> said({"n": 2, "mean": 4.0, "interval": [4.0, 4.0], "values": [4.0, 4.0]})
+    '4'
+    """
     if finding is None:
         return "—"
-    large = abs(finding["mean"]) >= 100
-    return interval(finding, 0) if large else interval(finding)
+    if finding["n"] < FEWEST:
+        return ", ".join(dict.fromkeys(number(value) for value in finding["values"] if value is not None))
+    return interval(finding, 0 if abs(finding["mean"]) >= 100 else 2)
 
 
 def of_variant(summary: Mapping[str, Any], name: str) -> str:
     """The paragraph on a variant."""
     found = summary["findings"][name]
     words = {key: said(found[key]) for key in FINDINGS} | {"accuracy_at_peak": said(found["accuracy_at_peak"])}
-    elsewhere = {at: one for at, one in found["falls_elsewhere"].items() if one}
     return render(
         OF_VARIANT,
         {
@@ -94,9 +110,6 @@ def of_variant(summary: Mapping[str, Any], name: str) -> str:
             "found": found,
             "said": words,
             "fell": found["llc_fell"] and round(found["llc_fell"]["mean"] * found["llc_fell"]["n"]),
-            "elsewhere": listed([f"{percent(one['mean'])} ({at})" for at, one in elsewhere.items()])
-            if elsewhere
-            else "",
             "accurate": summary["accurate"],
         },
     )
@@ -130,7 +143,7 @@ def settings(summary: Mapping[str, Any]) -> dict[str, str | int | float]:
         "chains": "chains",
         "draws": "draws a chain",
         "batch_size": "batch of the sampler, lists",
-        "fresh": "fresh lists that accuracy is told on",
+        "fresh": "fresh lists that accuracy is measured on",
         "seed": "seed of the random streams",
     }
     out: dict[str, str | int | float] = {"preset": summary["preset"], "training seeds": summary["seeds"]}
