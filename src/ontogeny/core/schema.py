@@ -18,6 +18,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "qk": ("full QK circuit, W_E W_Q W_Kᵀ W_Eᵀ", "1"),
     "ov": ("full OV circuit, W_E W_V W_O W_U", "1"),
     "translational_symmetry": ("translational symmetry, mean over heads and circuits", "1"),
+    "total_weight_norm": ("norm of all weights, biases and norms too", "weight"),
     "head_overlap": ("overlap of the heads' circuits, mean over pairs and circuits", "1"),
     "rank_sum": ("sum of the numerical ranks of all circuits", "1"),
     "participation_sum": ("sum of the participation ratios of all circuits", "1"),

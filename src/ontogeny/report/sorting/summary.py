@@ -94,6 +94,8 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
         "accuracy_step": over_seeds(arrival(one["token_accuracy"], ACCURATE)),
         "accuracy_at_peak": over_seeds(_at(accuracy, peak_step)),
         "accuracy_at_rank_fall": over_seeds(_interpolated(accuracy, curves["rank"]["fall_step"])),
+        "norm_peak": over_seeds(one["total_weight_norm"].max("checkpoint")),
+        "norm_end": over_seeds(at_the_end(one["total_weight_norm"])),
         "symmetry_step": over_seeds(arrival(one["translational_symmetry"], 0.5)),
         "participation_end": over_seeds(at_the_end(one["participation_sum"])),
         "localised_step": over_seeds(_for_good((frozen["regime"] == "localised").assign_coords(step=one["step"]))),

@@ -62,6 +62,8 @@ FINDINGS = {
     "llc_fell": "λ̂ fell from its highest (1: yes)",
     "llc_fall_step": "halfway down from its highest, step",
     "localised_step": "λ̂ localised for good, step",
+    "norm_peak": "largest norm of the weights",
+    "norm_end": "norm of the weights, end",
     "overlap_peak": "largest overlap",
     "overlap_end": "overlap, end",
     "overlap_fall_step": "overlap halfway down, step",

@@ -126,6 +126,7 @@ def _assembled(settings: SortingSettings, variant: Variant, seed: int, store: St
     estimates = xr.concat([store.load(chunk.key) for chunk in chunks], "checkpoint", combine_attrs="drop")
     out = trained.drop_vars("weights").merge(estimates)
     shown = circuits(variant, trained["weights"].values)
+    out["total_weight_norm"] = ("checkpoint", np.linalg.norm(trained["weights"].values, axis=1))
     out["translational_symmetry"] = mean_symmetry(shown)
     out["head_overlap"] = mean_overlap(shown)
     out["rank_sum"] = summed(matrix_rank, shown)
