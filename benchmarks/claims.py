@@ -14,10 +14,7 @@ from ontogeny.report.sorting import claims as sorting
 from ontogeny.report.sparsity_sweep import claims as sparsity_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-MADE = {
-    "sparsity-sweep": lambda summary, _: (sparsity_sweep.excerpt(summary), sparsity_sweep.rows(summary)),
-    "sorting": lambda summary, command: (sorting.excerpt(summary), sorting.rows(summary, command)),
-}
+STUDIES = {"sparsity-sweep": sparsity_sweep, "sorting": sorting}
 
 
 def marks(study: str) -> tuple[str, str]:
@@ -29,19 +26,18 @@ def marks(study: str) -> tuple[str, str]:
 def main() -> None:
     """Replace the rows between the two marks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=MADE)
+    parser.add_argument("study", choices=STUDIES)
     parser.add_argument("folder", type=Path, help="what `ontogeny run` wrote")
-    parser.add_argument("--command", default="L", help="the letter under which CLAIMS.md lists the sorting command")
     asked = parser.parse_args()
     summary = json.loads((asked.folder / "summary.json").read_text(encoding="utf-8"))
-    excerpt, rows = MADE[asked.study](summary, asked.command)
-    kept = json.dumps(excerpt, indent=1, ensure_ascii=False, allow_nan=False)
+    study = STUDIES[asked.study]
+    kept = json.dumps(study.excerpt(summary), indent=1, ensure_ascii=False, allow_nan=False)
     (ROOT / "claims" / f"{asked.study.replace('-', '_')}.json").write_text(kept + "\n", encoding="utf-8")
     claims, (begin, end) = ROOT / "CLAIMS.md", marks(asked.study)
     text = claims.read_text(encoding="utf-8")
     before, rest = text.split(begin)
     after = rest.split(end)[1]
-    table = "\n".join(["| statement | measured here | command | verdict |", "|---|---|---|---|", *rows])
+    table = "\n".join(["| statement | measured here | command | verdict |", "|---|---|---|---|", *study.rows(summary)])
     claims.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}", encoding="utf-8")
 
 

@@ -58,12 +58,7 @@ def again(task: Checkpoint, seed: int) -> tuple[float, float]:
         task.variant.loss,
         n_beta=settings.n_beta,
         localization=settings.localization,
-        kernel=settings.kernel,
-        step_size=settings.step_size,
-        batch_size=settings.batch_size,
-        chains=settings.chains,
-        draws=settings.draws,
-        burn_in=settings.burn_in,
+        **settings.sampler,
         seed=seed,
         progress=False,
     )
@@ -72,11 +67,7 @@ def again(task: Checkpoint, seed: int) -> tuple[float, float]:
 
 def peer(python: str, weights: Path, settings: SortingSettings, seed: int, **other: float) -> dict[str, Any]:
     """One call of the peer in its own interpreter; imports and model are not in its seconds."""
-    given = {
-        "n_beta": settings.n_beta, "localization": settings.localization, "step_size": settings.step_size,
-        "batch_size": settings.batch_size, "chains": settings.chains, "draws": settings.draws,
-        "burn_in": settings.burn_in,
-    } | other  # fmt: skip
+    given = {"n_beta": settings.n_beta, "localization": settings.localization, **settings.sampler, **other}
     command = [python, str(PEER), str(weights), "--settings", json.dumps(given), "--seed", str(seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

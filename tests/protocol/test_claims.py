@@ -9,10 +9,7 @@ from ontogeny.report.sorting import claims as sorting
 from ontogeny.report.sparsity_sweep import claims as sparsity_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDIES = {
-    "sparsity_sweep": (sparsity_sweep.excerpt, sparsity_sweep.rows),
-    "sorting": (sorting.excerpt, lambda summary: sorting.rows(summary, "L")),
-}
+STUDIES = {"sparsity_sweep": sparsity_sweep, "sorting": sorting}
 
 
 def kept(study):
@@ -21,16 +18,16 @@ def kept(study):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_rows_are_those_of_the_summary(study):
-    summary, (excerpt, rows) = kept(study), STUDIES[study]
-    assert excerpt(summary) == summary
+    summary = kept(study)
+    assert STUDIES[study].excerpt(summary) == summary
     lines = (ROOT / "CLAIMS.md").read_text(encoding="utf-8").splitlines()
-    for row in rows(summary):
+    for row in STUDIES[study].rows(summary):
         assert row in lines, f"CLAIMS.md lacks this row; run benchmarks/claims.py: {row}"
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_verdict_is_a_known_word(study):
-    assert {row.split(" | ")[-1].removesuffix(" |") for row in STUDIES[study][1](kept(study))} <= {
+    assert {row.split(" | ")[-1].removesuffix(" |") for row in STUDIES[study].rows(kept(study))} <= {
         "agrees",
         "reproduced",
         "disagrees",

@@ -28,7 +28,7 @@ def summary(seeds=ENOUGH, **figures):
 
 def row(says, **figures):
     seeds = len(next(iter(figures.values())))
-    return next(line for line in rows(summary(seeds, **figures), "L") if line.startswith(f"| {says} |"))
+    return next(line for line in rows(summary(seeds, **figures)) if line.startswith(f"| {says} |"))
 
 
 FALLS = "One head: the LLC falls at about step 1000"
@@ -61,4 +61,4 @@ def test_steps_are_compared_as_they_are_or_as_fractions_and_step_zero_is_no_erro
 
 
 def test_every_statement_has_a_row_and_one_more_holds_variants_against_each_other():
-    assert len(rows(summary(), "L")) == len(STATEMENTS) + 1
+    assert len(rows(summary())) == len(STATEMENTS) + 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ontogeny.analysis.checks import Array, along, steps_of
 from ontogeny.core.errors import OntogenyError
@@ -35,22 +37,31 @@ def peak_and_fall(curve: xr.DataArray, se: xr.DataArray | None = None) -> xr.Dat
         With dim ``seed``: ``peak``, ``peak_step``, ``end``, ``fall``, ``fall_se``, ``fell``, ``fall_step``, ``trough``
         and ``trough_step``, the last three NaN where nothing fell. A seed of fewer than five values is NaN throughout.
     """
+    names = ("peak", "peak_step", "end", "fall", "fall_se", "fell", "fall_step", "trough", "trough_step")
+    return _by_seed(_fall_of, names, curve, se)
+
+
+def _by_seed(
+    told: Callable[[Array, Array, Array], dict[str, float]],
+    names: tuple[str, ...],
+    curve: xr.DataArray,
+    se: xr.DataArray | None,
+) -> xr.Dataset:
+    """What is told of each seed's steps, values and errors where there is a value; NaN where nothing is."""
     dim = along(curve, "curve")
     values = curve.transpose("seed", dim).values.astype(np.float64)
     errors = np.zeros_like(values) if se is None else se.transpose("seed", dim).values.astype(np.float64)
-    rows = [_fall_of(*row) for row in zip(steps_of(curve, "curve"), values, errors, strict=True)]
+    rows = []
+    for row in zip(steps_of(curve, "curve"), values, errors, strict=True):
+        good = np.isfinite(row[1])
+        rows.append(told(row[0][good], row[1][good], row[2][good]))
     return xr.Dataset(
-        {name: ("seed", [row.get(name, math.nan) for row in rows]) for name in NAMES},
+        {name: ("seed", [row.get(name, math.nan) for row in rows]) for name in names},
         coords={"seed": curve["seed"].values},
     )
 
 
-NAMES = ("peak", "peak_step", "end", "fall", "fall_se", "fell", "fall_step", "trough", "trough_step")
-
-
 def _fall_of(steps: Array, values: Array, errors: Array) -> dict[str, float]:
-    good = np.isfinite(values)
-    steps, values, errors = steps[good], values[good], errors[good]
     if len(values) < LAST + 2:
         return {}
     top = int(values.argmax())
@@ -83,20 +94,10 @@ def first_hill(curve: xr.DataArray, se: xr.DataArray | None = None) -> xr.Datase
     Returns:
         With dim ``seed``: ``peak``, ``peak_step``, ``trough`` and ``trough_step``, NaN where nothing falls.
     """
-    dim = along(curve, "curve")
-    values = curve.transpose("seed", dim).values.astype(np.float64)
-    errors = np.zeros_like(values) if se is None else se.transpose("seed", dim).values.astype(np.float64)
-    rows = [_hill_of(*row) for row in zip(steps_of(curve, "curve"), values, errors, strict=True)]
-    names = ("peak", "peak_step", "trough", "trough_step")
-    return xr.Dataset(
-        {name: ("seed", [row[number] for row in rows]) for number, name in enumerate(names)},
-        coords={"seed": curve["seed"].values},
-    )
+    return _by_seed(_hill_of, ("peak", "peak_step", "trough", "trough_step"), curve, se)
 
 
-def _hill_of(steps: Array, values: Array, errors: Array) -> tuple[float, float, float, float]:
-    good = np.isfinite(values)
-    steps, values, errors = steps[good], values[good], errors[good]
+def _hill_of(steps: Array, values: Array, errors: Array) -> dict[str, float]:
     top = low = 0
     for place in range(len(values)):
         least = max(CLEARLY * math.hypot(errors[top], errors[place]), LEAST * abs(values[top]))
@@ -108,8 +109,9 @@ def _hill_of(steps: Array, values: Array, errors: Array) -> tuple[float, float, 
         elif values[place] - values[low] > least:
             break
     if low == top:
-        return math.nan, math.nan, math.nan, math.nan
-    return float(values[top]), float(steps[top]), float(values[low]), float(steps[low])
+        return {}
+    names = ("peak", "peak_step", "trough", "trough_step")
+    return dict(zip(names, map(float, (values[top], steps[top], values[low], steps[low])), strict=True))
 
 
 def first_below(steps: Array, values: Array, level: float) -> float:
@@ -123,6 +125,13 @@ def first_below(steps: Array, values: Array, level: float) -> float:
     share = (values[after - 1] - level) / (values[after - 1] - values[after])
     place = np.log1p(steps[after - 1]) + share * (np.log1p(steps[after]) - np.log1p(steps[after - 1]))
     return float(np.expm1(place))
+
+
+def since(steps: Array, true: NDArray[np.bool_]) -> float:
+    """The first step from which something is true to the end; NaN where it is not at the end."""
+    wrong = np.flatnonzero(~true)
+    place = int(wrong[-1]) + 1 if wrong.size else 0
+    return float(steps[place]) if place < len(steps) else math.nan
 
 
 def arrival(curve: xr.DataArray, share: float) -> xr.DataArray:
@@ -145,7 +154,5 @@ def arrival(curve: xr.DataArray, share: float) -> xr.DataArray:
         if not row.size or (end := row[-LAST:].mean()) <= 0:
             found.append(math.nan)
             continue
-        short = np.flatnonzero(row < share * end)
-        place = int(short[-1]) + 1 if short.size else 0
-        found.append(float(steps[place]) if place < len(steps) else math.nan)
+        found.append(since(steps, ~(row < share * end)))
     return xr.DataArray(found, dims="seed", coords={"seed": curve["seed"].values})

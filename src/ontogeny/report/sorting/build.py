@@ -16,9 +16,6 @@ from ontogeny.report.sorting import text
 from ontogeny.report.sorting.summary import whole
 from ontogeny.report.words import number
 
-NEIGHBOURS = ("frozen", "twice nβ", "half nβ", "twice γ", "half γ")
-"""The settings of λ̂, as columns."""
-
 
 def write_sorting_report(
     path: str | os.PathLike[str], measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]
@@ -40,6 +37,8 @@ def write_sorting_report(
 def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> list[Section]:
     """The exhibits: circuits in motion, variants side by side, what was found, heads."""
     frozen = {name: whole(one) for name, one in measured.items()}
+    elsewhere = [(name, row) for name, found in summary["findings"].items() for row in found["neighbours"]]
+    neighbours = list(dict.fromkeys(at for _, row in elsewhere for at in row["at"]))
     return [
         Section(
             "Circuits in motion",
@@ -87,12 +86,8 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
         Section(
             "At half and twice nβ and γ",
             table=Table(
-                ("variant", "step", *NEIGHBOURS),
-                [
-                    [name, int(row["step"]), *(_estimate(row["at"][at]) for at in NEIGHBOURS)]
-                    for name, found in summary["findings"].items()
-                    for row in found["neighbours"]
-                ],
+                ("variant", "step", *neighbours),
+                [[name, int(row["step"]), *(_estimate(row["at"][at]) for at in neighbours)] for name, row in elsewhere],
                 text_columns=(0,),
             ),
             table_caption="""λ̂ ± s.e. of the whole model, seed 0, at the checkpoints that were measured at every (nβ,

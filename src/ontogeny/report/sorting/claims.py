@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ontogeny.report.sorting.statements import STATEMENTS, Found
-from ontogeny.report.sorting.text import said
+from ontogeny.report.sorting.text import ENOUGH, said
 from ontogeny.report.words import number
 
 KEPT = ("preset", "seeds", "findings", "variants", "settings", "accurate")
 """What of the summary the rows need."""
-ENOUGH = 5
-"""Seeds from which all, or none, of them decide a statement; of fewer it cannot be told."""
+COMMAND = "L"
 
 
 def excerpt(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def excerpt(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {name: summary[name] for name in KEPT}
 
 
-def rows(summary: Mapping[str, Any], command: str) -> list[str]:
+def rows(summary: Mapping[str, Any]) -> list[str]:
     """One row of a Markdown table a statement: statement, what was measured, command, verdict."""
     found, made = summary["findings"], []
     for one in STATEMENTS:
@@ -36,12 +35,12 @@ def rows(summary: Mapping[str, Any], command: str) -> list[str]:
         if told and len(told) < len(seeds):
             count += f", {len(seeds) - len(told)} cannot tell"
         length = f"{number(of_variant['last_step'], 6)} steps"
-        made.append(f"| {one.says} | {length}: {figures}; {count} | {command} | {verdict(told)} |")
-    return [*made, _proportional(found, command)]
+        made.append(f"| {one.says} | {length}: {figures}; {count} | {COMMAND} | {verdict(told)} |")
+    return [*made, _proportional(found)]
 
 
 def verdict(told: list[bool]) -> str:
-    """What the seeds say together."""
+    """What the seeds say together: decided where all of enough seeds agree."""
     if len(told) < ENOUGH or 0 < sum(told) < len(told):
         return "cannot be told"
     return "agrees" if all(told) else "disagrees"
@@ -60,7 +59,7 @@ def by_seed(one: Found) -> list[dict[str, float]]:
     return out
 
 
-def _proportional(found: Mapping[str, Found], command: str) -> str:
+def _proportional(found: Mapping[str, Found]) -> str:
     """How far the relative fall of λ̂ goes with the fall of the overlap, variant by variant (means over seeds)."""
     points, fewest = {}, math.inf
     for name, one in found.items():
@@ -79,4 +78,4 @@ def _proportional(found: Mapping[str, Found], command: str) -> str:
         if fewest >= ENOUGH:
             word = "agrees" if correlation < 0.7 else "disagrees" if correlation > 0.9 else ""
     statement = "The size of the LLC drop is not proportional to specialization"
-    return f"| {statement} | {measured} | {command} | {word or 'cannot be told'} |"
+    return f"| {statement} | {measured} | {COMMAND} | {word or 'cannot be told'} |"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ontogeny.analysis import t_interval
-from ontogeny.analysis.rise_and_fall import LAST, arrival, first_hill, peak_and_fall
+from ontogeny.analysis.rise_and_fall import LAST, arrival, first_hill, peak_and_fall, since
 from ontogeny.estimators.status import usable
 from ontogeny.metrics.vocabulary import OPPOSED, anti_states, crystallization, opposition, owners, regions
 from ontogeny.report.health import count_health
@@ -143,17 +143,19 @@ def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
     crystals = xr.concat(
         [crystallization(one["qk"].sel(seed=seed), owned.sel(seed=seed)) for seed in one["seed"].values], "seed"
     ).assign_coords(step=one["step"], seed=one["seed"])
-    counted, lowest = regions(one["ov"]), opposition(one["ov"]).min("head").assign_coords(step=one["step"])
+    counted = regions(one["ov"]).assign_coords(step=one["step"])
+    against = opposition(one["ov"]).assign_coords(step=one["step"])
+    lowest = against.min("head")
     by_head = {
         str(head): {
-            "peak": over_seeds(_at(counted.sel(head=head).assign_coords(step=one["step"]), peak_step)),
+            "peak": over_seeds(_at(counted.sel(head=head), peak_step)),
             "end": over_seeds(counted.sel(head=head).isel(checkpoint=-1)),
-            "opposition_end": over_seeds(opposition(last).sel(head=head)),
+            "opposition_end": over_seeds(against.sel(head=head).isel(checkpoint=-1)),
         }
         for head in one["head"].values
     }
     found = (
-        over_seeds(regions(last).sum("head")),
+        over_seeds(counted.isel(checkpoint=-1).sum("head")),
         by_head,
         over_seeds(lowest.isel(checkpoint=-1)),
         over_seeds(anti_states(last)),
@@ -166,13 +168,9 @@ def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
 
 
 def _for_good(true: xr.DataArray) -> xr.DataArray:
-    """The first step from which something is true to the end; NaN where it is not at the end."""
-    found = []
-    for values in true.transpose("seed", "checkpoint").values:
-        wrong = np.flatnonzero(~values)
-        place = int(wrong[-1]) + 1 if wrong.size else 0
-        found.append(float(true["step"].values[place]) if place < len(values) else np.nan)
-    return xr.DataArray(found, dims="seed")
+    """The first step from which something is true to the end, of each seed."""
+    rows = true.transpose("seed", "checkpoint").values
+    return xr.DataArray([since(true["step"].values, row) for row in rows], dims="seed")
 
 
 def _interpolated(curve: xr.DataArray, steps: xr.DataArray) -> xr.DataArray:

@@ -82,8 +82,8 @@ FINDINGS = {
     "crystallization_end": "crystallization of QK, end",
     "crystallization_step": "95 % of the final crystallization for good, step",
 }
-FEWEST = 5
-"""Seeds from which a mean with its interval is stated; of fewer the values are."""
+ENOUGH = 5
+"""Seeds from which a mean with its interval is stated, and a verdict given; of fewer the values are."""
 
 
 def said(finding: Mapping[str, Any] | None) -> str:
@@ -96,7 +96,7 @@ def said(finding: Mapping[str, Any] | None) -> str:
     """
     if finding is None:
         return "—"
-    if finding["n"] < FEWEST:
+    if finding["n"] < ENOUGH:
         return ", ".join(dict.fromkeys(number(value) for value in finding["values"] if value is not None))
     return interval(finding, 0 if abs(finding["mean"]) >= 100 else 2)
 
@@ -120,7 +120,7 @@ def of_variant(summary: Mapping[str, Any], name: str) -> str:
 def conclusions(summary: Mapping[str, Any]) -> list[str]:
     """A paragraph a variant, then what limits them."""
     paragraphs = [of_variant(summary, name) for name in summary["findings"]]
-    if summary["seeds"] < 5:
+    if summary["seeds"] < ENOUGH:
         paragraphs.append(render(UNCERTAIN, summary))
     return [*paragraphs, render(LIMITS, summary)]
 

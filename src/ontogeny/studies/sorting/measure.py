@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -143,16 +143,6 @@ def measure(task: Checkpoint) -> xr.Dataset:
     """λ̂ of the whole model, at several checkpoints also at other nβ and γ, and of heads; dims setting, component."""
     settings, variant = task.settings, task.variant
     model, data = loaded(variant, task.weights), data_of(settings, variant)
-    frozen: dict[str, Any] = {
-        "kernel": settings.kernel,
-        "batch_size": settings.batch_size,
-        "chains": settings.chains,
-        "draws": settings.draws,
-        "step_size": settings.step_size,
-        "burn_in": settings.burn_in,
-        "seed": settings.seed,
-        "progress": False,
-    }
     heads = [f"0:{head}" for head in range(variant.heads)]
     wanted = [(FROZEN, WHOLE)]
     if task.several:
@@ -168,7 +158,9 @@ def measure(task: Checkpoint) -> xr.Dataset:
             selection,
             n_beta=of_n_beta * settings.n_beta,
             localization=of_localization * settings.localization,
-            **frozen,
+            **settings.sampler,
+            seed=settings.seed,
+            progress=False,
         )[list(KEPT)]
         report_progress((number + 1) / len(wanted))
     nothing = _nothing(found[FROZEN, WHOLE])

@@ -13,7 +13,7 @@ how the LLC was sampled, or the size of the cumulative-sum model.
   30 to 300 the chains mix and λ̂ is 131 to 142, but E[L] - L(w*) is over 4 nats, more than that of a uniform guess, and
   λ̂ doubles with nβ: nothing local is measured. At nβ = 100 and γ = 10,000 it is 0.43 nats (λ̂ 43.2 ± 0.6, and 25.8 and
   68.3 at half and twice nβ); ε = 3e-7, 7e-7, 1.5e-6 and one found by rule gave 42.4 ± 0.8, 43.2 ± 0.6, 43.2 ± 0.7 and
-  42.1 ± 1.1. At nβ = 1000 and γ = 10,000 it is 0.15 nats, for ten times the steps. So λ̂ here is strongly localised.
+  42.1 ± 1.1. At nβ = 1000 and γ = 10,000 it is 0.15 nats, for six times the steps. So λ̂ here is strongly localised.
 - λ̂ at twice and half nβ and γ, and that of every head, is measured at several of the checkpoints. The data set of the
   LLC is ``examples`` lists drawn as the training data are; variants of one task share it, and the fresh lists.
 """
@@ -129,6 +129,12 @@ class SortingSettings:
     """Lists that accuracy is told on."""
     seed: int = 0
     """Of every random stream of the study; training seeds are numbered from 0 whatever it is."""
+
+    @property
+    def sampler(self) -> dict[str, Any]:
+        """How every λ̂ is sampled, as arguments of ``og.estimate_llc``; nβ and γ are the caller's."""
+        names = ("kernel", "step_size", "batch_size", "chains", "draws", "burn_in")
+        return {name: getattr(self, name) for name in names}
 
     def identity(self) -> dict[str, Any]:
         """What names the study in its folder."""

@@ -58,26 +58,27 @@ def run(
     store = Store(out or Path("runs") / f"sorting-{preset}", settings.identity())
     asked = max(seeds or settings.seeds, _seeds_there(store))
     most = max(settings.seeds_of(one, asked) for one in settings.variants)
+    assembled: dict[str, list[xr.Dataset]] = {one.name: [] for one in settings.variants}
     for seed in range(most):  # a seed of every variant before the next: what there is can be reported at any time
         wanted = [one for one in settings.variants if seed < settings.seeds_of(one, asked)]
         run_chunks(train, [_training(settings, one, seed) for one in wanted], store, text=f"training {seed}")
-        todo = [chunk for one in wanted for chunk in _checkpoints(settings, one, seed, store)]
-        run_chunks(measure, todo, store, text=f"measuring {seed}")
-        _write(store, settings, asked, done=seed + 1)
+        todo = {one.name: _checkpoints(settings, one, seed, store) for one in wanted}
+        run_chunks(measure, [chunk for each in todo.values() for chunk in each], store, text=f"measuring {seed}")
+        for one in wanted:
+            assembled[one.name].append(_assembled(settings, one, seed, store, todo[one.name]))
+        _write(store, settings, assembled, seeds=min(asked, seed + 1))
     return report(store.folder)
 
 
-def _write(store: Store, settings: SortingSettings, asked: int, done: int) -> None:
-    """Put what the first ``done`` seeds gave into results.zarr, unless it holds more."""
-    if done < _seeds_there(store):
+def _write(store: Store, settings: SortingSettings, assembled: dict[str, list[xr.Dataset]], seeds: int) -> None:
+    """Put the seeds measured so far into results.zarr, unless it holds more."""
+    if seeds < _seeds_there(store):
         return
-    groups: dict[str | None, xr.Dataset] = {}
-    for one in settings.variants:
-        count = min(settings.seeds_of(one, asked), done)
-        each = [_assembled(settings, one, seed, store) for seed in range(count)]
-        groups[group_of(one.name)] = describe(xr.concat(each, "seed", combine_attrs="drop"))
-    attrs = {"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": min(asked, done)}
-    write_zarr(store.folder / "results.zarr", {None: xr.Dataset(attrs=attrs), **groups})
+    attrs = {"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": seeds}
+    groups: dict[str | None, xr.Dataset] = {None: xr.Dataset(attrs=attrs)}
+    for name, each in assembled.items():
+        groups[group_of(name)] = describe(xr.concat(each, "seed", combine_attrs="drop"))
+    write_zarr(store.folder / "results.zarr", groups)
 
 
 def group_of(variant: str) -> str:
@@ -119,10 +120,9 @@ def _checkpoints(settings: SortingSettings, variant: Variant, seed: int, store: 
     ]
 
 
-def _assembled(settings: SortingSettings, variant: Variant, seed: int, store: Store) -> xr.Dataset:
+def _assembled(settings: SortingSettings, variant: Variant, seed: int, store: Store, chunks: list[Chunk]) -> xr.Dataset:
     """Everything measured of one seed, dims ``checkpoint``, ``setting``, ``component`` and those of circuits."""
     trained = store.load(_training(settings, variant, seed).key)
-    chunks = _checkpoints(settings, variant, seed, store)
     estimates = xr.concat([store.load(chunk.key) for chunk in chunks], "checkpoint", combine_attrs="drop")
     out = trained.drop_vars("weights").merge(estimates)
     shown = circuits(variant, trained["weights"].values)
