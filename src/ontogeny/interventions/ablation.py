@@ -27,6 +27,7 @@ from ontogeny.interventions.forward import (
     check_kind,
     donated,
     examples_of,
+    head_sets,
     losses,
     mean_and_error,
     outputs_of_heads,
@@ -106,7 +107,7 @@ def ablation_scores(
         raise OntogenyError(f"kinds must be a list of some of {', '.join(map(repr, KINDS))}; got {kinds!r}.")
     for kind in kinds:
         check_kind(kind, "kinds")
-    sets = _sets(access, heads)
+    sets = head_sets(access, heads)
     layers = sorted({head.layer for some in sets.values() for head in some})
     examples = examples_of(access, data, batch_size)
     if "mean" in kinds and means is None:
@@ -139,9 +140,3 @@ def ablation_scores(
             coords={"ablation": list(kinds), "head": list(sets)},
         )
     )
-
-
-def _sets(access: HeadAccess, heads: Sequence[str] | Mapping[str, Sequence[str]] | None) -> dict[str, list[Head]]:
-    if isinstance(heads, Mapping):
-        return {name: access.chosen(some, f"heads[{name!r}]") for name, some in heads.items()}
-    return {str(head): [head] for head in access.chosen(heads)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.datasets import Examples, as_examples, check_batch_size
-from ontogeny.inputs.head_access import HeadAccess
+from ontogeny.inputs.head_access import Head, HeadAccess
 from ontogeny.inputs.losses import LossFunction
 
 KINDS = ("zero", "mean", "resample")
@@ -39,6 +39,17 @@ def examples_of(access: HeadAccess, data: Any, batch_size: int, argument: str = 
     if not examples.count:
         raise OntogenyError(f"{argument} must hold at least one example; got none.")
     return examples
+
+
+def head_sets(access: HeadAccess, heads: Sequence[str] | Mapping[str, Sequence[str]] | None) -> dict[str, list[Head]]:
+    """What is ablated together, by name: each head by itself, None: all of them so; or as {name: heads} says.
+
+    Raises:
+        OntogenyError: if a head is not there.
+    """
+    if isinstance(heads, Mapping):
+        return {name: access.chosen(some, f"heads[{name!r}]") for name, some in heads.items()}
+    return {str(head): [head] for head in access.chosen(heads)}
 
 
 def pieces(examples: Examples, batch_size: int) -> Iterator[Piece]:
