@@ -13,24 +13,36 @@ from ontogeny.metrics.structure import (
     participation_ratio,
     translational_symmetry,
 )
+from ontogeny.metrics.tokens_in_context import (
+    classify_heads,
+    head_types,
+    most_affected,
+    multigram_migrations,
+    pattern_shares,
+)
 from ontogeny.metrics.vocabulary import anti_states, crystallization, opposition, owners, regions
 
 __all__ = [
     "NGram",
     "anti_states",
     "attention_scores",
+    "classify_heads",
     "composition_scores",
     "crystallization",
     "full_circuits",
     "head_overlap",
+    "head_types",
     "in_context_learning_score",
     "matrix_rank",
     "mean_overlap",
     "mean_symmetry",
+    "most_affected",
+    "multigram_migrations",
     "ngram_baselines",
     "opposition",
     "owners",
     "participation_ratio",
+    "pattern_shares",
     "regions",
     "repeated_tokens",
     "sum_of_heads",
