@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ontogeny.core.differentiation import at_most_once
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.datasets import Examples, as_examples, check_batch_size
+from ontogeny.inputs.fused_attention import FusedAttention
 from ontogeny.inputs.head_access import Head, HeadAccess
 from ontogeny.inputs.losses import LossFunction
 
@@ -66,7 +68,8 @@ def losses(access: HeadAccess, loss_fn: LossFunction, batch: Any) -> Tensor:
     Raises:
         OntogenyError: if it is no tensor of one value an example or position.
     """
-    found = loss_fn(access.model, batch)
+    with at_most_once(), FusedAttention():  # nothing is differentiated, so the shorter ways will do
+        found = loss_fn(access.model, batch)
     if not isinstance(found, Tensor) or found.dim() not in (1, 2):
         came = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise OntogenyError(
