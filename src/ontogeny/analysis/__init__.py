@@ -24,7 +24,9 @@ from ontogeny.analysis.intervals import (
 )
 from ontogeny.analysis.proportions import class_fractions, clopper_pearson
 from ontogeny.analysis.sigmoid import AcceptanceRule, fit_sigmoids, sigmoid, start_of_representation, start_of_rise
+from ontogeny.analysis.stages import find_stages
 from ontogeny.analysis.trajectories import CLASSES, TrajectoryThresholds, classify_trajectories, rank_before_plateau
+from ontogeny.analysis.turning_points import TurnRules, turning_points
 from ontogeny.analysis.variance import variance_components
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "MeanInterval",
     "RatioInterval",
     "TrajectoryThresholds",
+    "TurnRules",
     "associations",
     "bootstrap_t_interval",
     "change_points",
@@ -59,6 +62,7 @@ __all__ = [
     "factor_analysis",
     "feature_emergence",
     "find_events",
+    "find_stages",
     "fit_sigmoids",
     "group_agreement",
     "majority_vote",
@@ -70,5 +74,6 @@ __all__ = [
     "start_of_rise",
     "t_interval",
     "transfer_clusters",
+    "turning_points",
     "variance_components",
 ]
