@@ -54,7 +54,7 @@ def repeated_tokens(
         OntogenyError: for smaller numbers, or too few tokens.
 
     >>> repeated_tokens([5, 6, 7], 1, period=2, repeats=2, seed=1).tolist()
-    [[6, 5, 6, 5]]
+    [[5, 7, 5, 7]]
     """
     for name, value, least in (("sequences", sequences, 1), ("period", period, 2), ("repeats", repeats, 2)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
