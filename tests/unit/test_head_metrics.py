@@ -98,6 +98,8 @@ def test_a_head_that_writes_nothing_has_no_composition():
         (lambda m: NGram(ROWS, 13, 20), r"n must be at most the length of a row of tokens, 12; got 13"),
         (lambda m: NGram(ROWS.float(), 2, 20), r"tokens must be whole numbers of shape \(rows, positions\).*float32"),
         (lambda m: ngram_baselines(ROWS, ROWS, 5), r"data must be between 0 and vocabulary - 1 = 4; got 0 to 19"),
+        (lambda m: ngram_baselines(ROWS, ROWS, 20, orders=[0, 2]), r"orders must be whole numbers of at least 1; got"),
+        (lambda m: NGram(ROWS, 2, 20).losses(ROWS, 3), r"order must be from 1 to n = 2; got 3"),
         (lambda m: ngram_baselines(ROWS, ROWS, 20, orders=[]), r"orders must hold at least one whole number"),
     ],
 )
