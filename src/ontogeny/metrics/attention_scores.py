@@ -112,14 +112,14 @@ def attention_scores(
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise OntogenyError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
     device, layers = next(model.parameters()).device, range(access.known.layers)
-    found: list[Tensor] = []
+    found: list[Tensor] = [torch.zeros(0, len(access.names), len(SCORES))]
     with undisturbed(model), torch.no_grad():
-        for batch in rows.split(batch_size):
+        for batch in rows.split(batch_size) if layers else ():
             with access.active(patterns=layers) as seen:
                 model(batch.to(device))
             each = [scores_of_pattern(seen.patterns[layer], period, int(start is not None)) for layer in layers]
             found.append(torch.cat(each, 1).cpu())
-    by_head = torch.cat(found) if layers else torch.zeros(sequences, 0, len(SCORES))  # (sequence, head, score)
+    by_head = torch.cat(found)  # (sequence, head, score)
     values = {}
     for number, name in enumerate(SCORES):
         told = [mean_and_error(by_head[:, head, number]) for head in range(by_head.shape[1])]
