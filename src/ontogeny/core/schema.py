@@ -104,6 +104,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "weight_norm": ("norm of the weights ‖W‖, biases left out", "weight"),
     "gradient_norm": ("norm of the loss gradient at w* over all examples", "loss/weight"),
     "hessian_trace": ("trace of the Hessian of the loss at w*", "loss/weight²"),
+    "hessian_trace_se": ("standard error of that over random vectors", "loss/weight²"),
     "feature_norm": ("length of the feature vector", "weight"),
     "features_represented": ("features represented", "features"),
     "cosine_similarity": ("cosine similarity of two feature vectors", "1"),

@@ -1,0 +1,139 @@
+"""Heads clustered by their curves, as in appendix F.5: each layer by itself, and how the clusters agree with types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ontogeny.analysis import cluster_curves, cluster_stability, group_agreement, majority_vote, transfer_clusters
+from ontogeny.analysis.clusters import STANDARDISED
+
+COUNTS = {0: (3, 4), 1: (2, 4)}
+"""Clusters asked for, by layer: the paper's, and those of layer 1 for the layers above it."""
+SHAPE, EUCLIDEAN = "shape", "euclidean"
+FIRST_SEED = 0
+PERMUTATIONS = 1999
+
+
+def curves_of(heads: xr.Dataset, layer: int, datasets: Sequence[str]) -> xr.DataArray:
+    """λ̂ of the heads of a layer, dims (head, checkpoint, dataset), of one seed; heads with a gap are left out."""
+    own = [str(name) for name in heads["component"].values if str(name).startswith(f"{layer}:")]
+    llc = heads["llc"].sel(component=own, dataset=list(datasets)).rename(component="head")
+    whole = np.isfinite(llc).all([dim for dim in llc.dims if dim != "head"])
+    return llc.isel(head=np.flatnonzero(whole.values))
+
+
+def clusters_of(heads: xr.Dataset, types: xr.DataArray, datasets: Sequence[str]) -> list[dict[str, Any]]:
+    """One record a layer and number of clusters, of all seeds.
+
+    heads: λ̂ (seed, checkpoint, component, dataset) at one setting; types: words (seed, head). Clusters are found on seed
+    0 and transferred to the others by the shape-based and the Euclidean centres.
+    """
+    layers = sorted({int(str(name).split(":")[0]) for name in types["head"].values})
+    records = []
+    for layer in layers:
+        curves = curves_of(heads.sel(seed=FIRST_SEED), layer, datasets)
+        for count in COUNTS.get(layer, COUNTS[1]):
+            if curves.sizes["head"] > count:
+                records.append(_record(heads, curves, types, layer, count, datasets))
+    return records
+
+
+def _record(
+    heads: xr.Dataset, curves: xr.DataArray, types: xr.DataArray, layer: int, count: int, datasets: Sequence[str]
+) -> dict[str, Any]:
+    found = cluster_curves(curves, count, standardised=list(STANDARDISED))
+    as_they_are = found.sel(standardised=["none"])
+    vote = majority_vote(as_they_are["cluster"])
+    names = [str(head) for head in curves["head"].values]
+    of_type = [str(types.sel(seed=FIRST_SEED, head=head).item()) for head in names]
+    error = heads["llc_se"].sel(seed=FIRST_SEED, component=names, dataset=list(datasets)).rename(component="head")
+    known = bool(np.isfinite(error).all())
+    stable = cluster_stability(curves, error.fillna(0.0), count, draws=40) if known else None
+    algorithms = [str(name) for name in found["algorithm"].values]
+    return {
+        "layer": layer,
+        "count": count,
+        "heads": names,
+        "vote": vote["cluster"].values.tolist(),
+        "vote_share": vote["agreement"].values.tolist(),
+        "by_algorithm": {
+            name: {
+                "cluster": as_they_are["cluster"].sel(algorithm=name).values[0].tolist(),
+                "quality": {
+                    index: float(as_they_are[index].sel(algorithm=name).values[0])
+                    for index in ("silhouette", "calinski_harabasz", "davies_bouldin")
+                },
+                "types": _agreement(as_they_are["cluster"].sel(algorithm=name).values[0], of_type),
+                "standardised": {
+                    way: _rand(found["cluster"].sel(algorithm=name, standardised=way), as_they_are["cluster"], name)
+                    for way in STANDARDISED
+                    if way != "none"
+                },
+            }
+            for name in algorithms
+        },
+        "types": _agreement(vote["cluster"].values, of_type),
+        "stability": None
+        if stable is None
+        else {name: float(stable[f"stability{name}"]) for name in ("", "_low", "_high")},
+        "transfer": _transfers(found.sel(algorithm=[SHAPE, EUCLIDEAN], standardised=["none"]), heads, types, layer, datasets),
+    }
+
+
+def _rand(one: xr.DataArray, others: xr.DataArray, algorithm: str) -> float:
+    """The adjusted Rand index of clusters of standardised curves with those of the curves as they are."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(one.values, others.sel(algorithm=algorithm).values[0]))
+
+
+def _transfers(
+    found: xr.Dataset, heads: xr.Dataset, types: xr.DataArray, layer: int, datasets: Sequence[str]
+) -> list[dict[str, Any]]:
+    out = []
+    for seed in heads["seed"].values.tolist():
+        if seed == FIRST_SEED:
+            continue
+        curves = curves_of(heads.sel(seed=seed), layer, datasets)
+        names = [str(head) for head in curves["head"].values]
+        if len(names) < 3:
+            continue
+        own = [str(types.sel(seed=seed, head=head).item()) for head in names]
+        labels = transfer_clusters(found, curves)
+        for algorithm in (SHAPE, EUCLIDEAN):
+            cluster = labels.sel(algorithm=algorithm, standardised="none").values
+            out.append(
+                {
+                    "seed": int(seed),
+                    "algorithm": algorithm,
+                    "heads": names,
+                    "cluster": cluster.tolist(),
+                    "types": _agreement(cluster, own),
+                }
+            )
+    return out
+
+
+def _agreement(clusters: np.ndarray, types: Sequence[str]) -> dict[str, float] | None:
+    """Adjusted Rand index with types, its p-value, and the index that the permutation test would have found.
+
+    None where all heads are of one type, which no clusters can agree or disagree with.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    if len(set(types)) < 2 or len(types) < 3:
+        return None
+    labels = [int(label) for label in clusters]
+    found = group_agreement(labels, list(types), permutations=PERMUTATIONS)
+    random = np.random.default_rng(0)
+    by_chance = [adjusted_rand_score(labels, random.permutation(np.asarray(types))) for _ in range(400)]
+    return {
+        "rand_index": found.rand_index,
+        "p_value": found.p_value,
+        "detectable": float(np.quantile(by_chance, 0.95)),
+        "heads": found.heads,
+    }

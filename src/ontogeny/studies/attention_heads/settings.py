@@ -1,0 +1,226 @@
+"""The attention-heads study's presets, with the reasons for what the paper leaves open or a small machine forbids.
+
+Wang et al. (arXiv:2410.02984) train two layers of eight heads, width 256, context 1024, 5000 tokens, 50,000 steps of
+100 rows, and sample nβ = 30, γ = 200, ε = 1e-3, 4 chains × 200 draws without burn-in. `full` is that.
+
+- `quick` has a quarter of the width's square, an eighth of the context and a fifth of the vocabulary, since a step of a
+  chain costs 6 operations a weight and token: 1.6 GFLOP for 8 × 128 tokens. 16 heads and one pair on two data sets at 8
+  checkpoints are then 54,400 such steps, and with the generated data and the whole model 93,000 in all, about 150
+  TFLOP or 25 minutes at 100 GFLOP/s; training takes 20 TFLOP.
+- The training mixture holds code, or w* would be far from a minimum on code and λ̂ there would say how much loss there
+  is to gain.
+- What λ̂ and behaviour are measured on is text that no model was trained on: held-out documents of the same sources. The
+  paper measures on its training corpus, of which its models see each row about once; with fewer tokens rows are seen
+  more than once, and a loss that is partly memory would enter λ̂.
+- Learning rate 2e-3 and weight decay 0.05, AdamW, constant after 300 steps of warm-up: at a width of 128 twice the rate
+  that a width of 256 is usually given. How many tokens the induction heads need with it is for
+  ``benchmarks/induction_trial.py`` to say; steps follow from that.
+- The calibrated setting has the nβ of the rule n/log n and the γ that ``og.calibrate`` finds at the first seed's last
+  checkpoint, with BAOAB at a step found for each estimate. It says whether what the paper's setting shows hangs on it.
+- n is the number of rows measured on. In λ̂(nβ, γ) it enters through nβ alone, which the paper sets to 30.
+- The early of the two checkpoints with tokens in context is the one nearest a sixth of the steps (the paper: step 8500 of
+  50,000).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ontogeny.inputs.attention_only import AttentionOnlyConfig
+from ontogeny.training.language_model import LanguageTraining
+from ontogeny.training.schedule import checkpoint_steps
+
+MIXTURE = "0.8*installed:docs + 0.2*installed:code"
+TEXT, CODE = "text", "code"
+"""The data sets that every head is measured on: what was trained on, and code."""
+ONE_LAYER, ZERO_LAYER = "one-layer model", "zero-layer model"
+"""Models in place of data, equation (11)."""
+DATASETS = {
+    "docs": "installed:docs",
+    CODE: "installed:code",
+    "docs of mathematics": "installed:docs?packages=sympy,scipy,numpy",
+    "docs of networks": "installed:docs?packages=torch",
+    "C++": "dir:{torch}/include?glob=*.h",
+}
+"""What every installation has, in the places of the paper's corpora: domains of prose, languages of code."""
+PILE = "hub:timaeus/dsir-pile-13m?column=contents"
+HUB_DATASETS = {
+    CODE: "hub:codeparrot/codeparrot-clean-valid?column=content",
+    "stories": "hub:roneneldan/TinyStories?split=validation",
+    "encyclopedia": "hub:Salesforce/wikitext?config=wikitext-103-raw-v1&split=validation",
+}
+"""What `full` reads where there is a network: no installation holds its 100 M tokens. The Pile has code in it."""
+PAPER, CALIBRATED = "paper", "calibrated"
+"""Settings of the sampler."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Sizes of the attention-only transformers; the references have fewer layers and else the same."""
+
+    vocabulary: int = 1000
+    context: int = 128
+    width: int = 128
+    layers: int = 2
+    heads: int = 8
+
+    def config(self, layers: int | None = None) -> AttentionOnlyConfig:
+        """As `AttentionOnly` takes it."""
+        chosen = self.layers if layers is None else layers
+        return AttentionOnlyConfig(self.vocabulary, self.context, self.width, chosen, self.heads)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How every model is trained, on the same rows in an order that its seed decides."""
+
+    rows: int
+    """Rows of context tokens; each is seen steps·batch_size/rows times."""
+    steps: int
+    batch_size: int
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warm_up: int = 300
+    early: int = 30
+    linear: int = 30
+    """Checkpoints kept: evenly spaced in log step, and in step; some of them are measured."""
+
+    def of_seed(self, seed: int) -> LanguageTraining:
+        """As `train_language_model` takes it."""
+        return LanguageTraining(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warm_up=min(self.warm_up, self.steps),
+            seed=seed,
+            checkpoints=checkpoint_steps(self.steps, self.early, self.linear),
+        )
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How λ̂ is sampled; nβ and γ None: calibrated, and then ε and burn-in by rule for each estimate."""
+
+    name: str
+    n_beta: float | None = 30.0
+    localization: float | None = 200.0
+    kernel: str = "sgld"
+    step_size: float | None = 1e-3
+    burn_in: int | None = 0
+    chains: int = 2
+    draws: int = 100
+    batch_size: int = 8
+
+    def arguments(self) -> dict[str, Any]:
+        """As `og.measure` takes them, nβ and γ aside."""
+        names = ("kernel", "step_size", "burn_in", "chains", "draws", "batch_size")
+        return {name: getattr(self, name) for name in names}
+
+
+def calibrated(chains: int, draws: int, batch_size: int = 8) -> Sampler:
+    """nβ and γ found once for the study."""
+    return Sampler(CALIBRATED, None, None, "baoab", None, None, chains, draws, batch_size)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What heads are tried on; rows are of the context's length."""
+
+    sequences: int = 64
+    """Of repeated random tokens, for the attention scores."""
+    rows: int = 192
+    """For ablations, in-context learning and n-gram baselines: an error of about 0.01 nats a token."""
+    brackets: int = 256
+    """Sentences of each kind; their loss is of one token, so that more are needed."""
+    in_context: int = 1500
+    """Rows of training text that a head's most affected tokens are looked for in (the paper: 100,000)."""
+    most: int = 300
+    """Tokens in context of each head (the paper: 1000)."""
+    shown: int = 6
+    """Of those, with their attention pattern, for the report."""
+    probes: int = 24
+    trace_rows: int = 48
+    """Random vectors and rows of the Hessian's trace."""
+    early: int = 10
+    late: int = 100
+    """Tokens of the in-context learning score (the paper: 50 and 500 of 1024)."""
+
+
+@dataclass(frozen=True)
+class AttentionHeadsSettings:
+    """Everything the study's numbers depend on, except which seeds are run."""
+
+    preset: str
+    model: Model
+    training: Training
+    samplers: tuple[Sampler, ...]
+    checkpoints: int
+    """Of those kept, evenly spaced in log(step + 1)."""
+    seeds: int
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    examples: int = 512
+    """n, rows of each data set of λ̂."""
+    mixture: str = MIXTURE
+    datasets: Mapping[str, str] = field(default_factory=lambda: dict(DATASETS))
+    tokenizer_characters: int = 5_000_000
+    seed: int = 0
+    """Of every random stream but training's; training seeds are numbered from 0 whatever it is."""
+
+    def identity(self) -> dict[str, Any]:
+        """What names the study in its folder."""
+        return {"study": "attention-heads", **asdict(self)}
+
+    @property
+    def heads(self) -> list[str]:
+        """Names of all heads, layer by layer."""
+        return [f"{layer}:{head}" for layer in range(self.model.layers) for head in range(self.model.heads)]
+
+
+def source(uri: str) -> str:
+    """A data set's URI with {torch} replaced by the folder of that package, which differs between machines."""
+    return uri.replace("{torch}", str(Path(torch.__file__).parent))
+
+
+PRESETS = {
+    "quick": AttentionHeadsSettings(
+        "quick",
+        Model(),
+        Training(rows=78_400, steps=2450, batch_size=32),  # 10 M tokens, each row once
+        (Sampler(PAPER),),
+        checkpoints=8,
+        seeds=1,
+    ),
+    "cpu": AttentionHeadsSettings(
+        "cpu",
+        Model(),
+        Training(rows=78_400, steps=9800, batch_size=32),  # the same text, each row four times
+        (Sampler(PAPER, chains=4, draws=200), calibrated(4, 200)),
+        checkpoints=20,
+        seeds=3,
+        behaviour=Behaviour(in_context=5000, most=1000),
+    ),
+    "full": AttentionHeadsSettings(
+        "full",
+        Model(vocabulary=5000, context=1024, width=256),
+        Training(rows=100_000, steps=50_000, batch_size=100, learning_rate=1e-3),
+        (Sampler(PAPER, chains=4, draws=200), calibrated(4, 200)),
+        checkpoints=50,
+        seeds=4,
+        behaviour=Behaviour(in_context=100_000, most=1000, early=50, late=500),
+        mixture=PILE,
+        datasets=HUB_DATASETS,
+        tokenizer_characters=50_000_000,
+    ),
+}
+
+DESCRIPTIONS = {
+    "quick": "0.4 M weights, 10 M tokens, 8 checkpoints, 2 × 100 draws",
+    "cpu": "0.4 M weights, 40 M tokens, 20 checkpoints, 4 × 200 draws, two settings",
+    "full": "3 M weights, context 1024, 50,000 steps, 50 checkpoints: for a GPU",
+}

@@ -1,0 +1,114 @@
+"""The attention-heads study from end to end: train, try the heads, refine the LLC, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+
+from ontogeny.core.version import __version__
+from ontogeny.execution.executors import executor as get_executor
+from ontogeny.store import Store, read_zarr, write_text, write_zarr
+from ontogeny.studies.attention_heads.assemble import GROUPS, Measured, in_groups, joined
+from ontogeny.studies.attention_heads.one_seed import Place, measure_seed
+from ontogeny.studies.attention_heads.settings import PRESETS, TEXT, AttentionHeadsSettings
+from ontogeny.studies.attention_heads.text import prepare_text
+from ontogeny.studies.attention_heads.training import train_references
+from ontogeny.studies.start import check_call
+
+
+def run(
+    preset: str = "quick",
+    *,
+    seeds: int | None = None,
+    out: Path | None = None,
+    progress: bool = True,
+    workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    mixture: str | None = None,
+    datasets: Mapping[str, str] | None = None,
+) -> Path:
+    """Carry out the study and return the path of its report; run again, it goes on where it was, seed by seed.
+
+    Writes ``text/`` (tokenizer and rows), ``training/`` (checkpoints of every model), ``results.zarr`` (groups
+    ``behaviour``, ``heads``, ``whole``, ``contexts`` and ``training``), ``summary.json`` (every figure the report
+    states) and ``report.html``. Models are trained in this process, with all its threads; everything else is
+    chunks for the executor. On several machines the folder must be one that all of them reach.
+
+    Args:
+        preset: "quick", "cpu" or "full".
+        seeds: how many training seeds, from 0; more seeds later resume the same folder, and seeds that it holds are
+            never dropped.
+        out: the folder; by default runs/attention-heads-PRESET.
+        progress: show progress bars on a terminal.
+        workers: processes; by default one a core.
+        executor: "local", this machine, or "ray"; the results are the same.
+        address: of a Ray cluster to join; None: one is started on this machine.
+        mixture: what is trained on in place of the preset's, as ``og.text.parse_mixture`` reads it.
+        datasets: {name: URI} of further data sets that the whole model's λ̂ is measured on, such as
+            {"stories": "file:stories.json"}; a name of the preset is replaced, and left out where the URI is "".
+
+    Raises:
+        OntogenyError: for an unknown preset, no seeds, text that is too short, or a folder that holds something else.
+    """
+    check_call(preset, seeds, presets=PRESETS)
+    settings = on_text(PRESETS[preset], mixture, datasets or {})
+    store = Store(out or Path("runs") / f"attention-heads-{preset}", settings.identity())
+    text = prepare_text(settings, store.folder / "text", progress)
+    references = train_references(settings, text, store.folder / "training", progress)
+    place = Place(
+        store,
+        partial(get_executor(executor, address), progress=progress, workers=workers),
+        {"executor": executor, "address": address, "workers": workers, "progress": progress},
+        "cuda" if torch.cuda.is_available() else "cpu",
+    )
+    asked = max(seeds or settings.seeds, _seeds_there(store))
+    found: list[Measured] = []
+    for seed in range(asked):
+        found.append(measure_seed(settings, text, references, seed, place))
+        _write(store, settings, found)
+    return report(store.folder)
+
+
+def on_text(
+    settings: AttentionHeadsSettings, mixture: str | None, datasets: Mapping[str, str]
+) -> AttentionHeadsSettings:
+    """The settings with other text."""
+    named = {name: uri for name, uri in {**settings.datasets, **datasets}.items() if uri and name != TEXT}
+    return replace(settings, mixture=mixture or settings.mixture, datasets=named)
+
+
+def _write(store: Store, settings: AttentionHeadsSettings, found: list[Measured]) -> None:
+    """Put the seeds measured so far into results.zarr, unless it holds more."""
+    if len(found) < _seeds_there(store):
+        return
+    attrs = {"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": len(found)}
+    write_zarr(store.folder / "results.zarr", {None: xr.Dataset(attrs=attrs), **in_groups(joined(found))})
+
+
+def _seeds_there(store: Store) -> int:
+    results = store.folder / "results.zarr"
+    return int(read_zarr(results).attrs["seeds"]) if results.exists() else 0
+
+
+def report(folder: Path) -> Path:
+    """Write summary.json and report.html from the measurements in ``folder``; returns the report's path.
+
+    Raises:
+        OntogenyError: if the folder holds no measurements.
+    """
+    from ontogeny.report.attention_heads import summarise, write_attention_heads_report
+
+    results = folder / "results.zarr"
+    settings: dict[str, Any] = json.loads(read_zarr(results).attrs["settings"])
+    measured = {name: read_zarr(results, name) for name in GROUPS}
+    summary = summarise(measured, settings)
+    write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False))
+    return write_attention_heads_report(folder / "report.html", measured, summary)

@@ -1,0 +1,228 @@
+"""The attention-heads report on made-up measurements in which it is known what every statement should say."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ontogeny.report.attention_heads import summarise, write_attention_heads_report
+from ontogeny.report.attention_heads.claims import decided, excerpt, rows
+from ontogeny.report.attention_heads.effects import above, correlation, equal, plainly, verdict
+from ontogeny.report.attention_heads.statements import STATEMENTS
+from ontogeny.studies.attention_heads.settings import PRESETS
+
+STEPS = np.array([0, 30, 100, 300, 600, 1000, 1700, 2450])
+HEADS = [f"{layer}:{head}" for layer in (0, 1) for head in range(8)]
+KINDS = (
+    ["previous-token", "current-token", *["multigram"] * 6]
+    + [*["multigram"] * 6, "induction", "induction"]
+)  # fmt: skip
+DATASETS = ["text", "code", "docs", "zero-layer model", "one-layer model"]
+TIME = np.log1p(STEPS) / np.log1p(STEPS[-1])
+
+
+def curves(kind, number):
+    """wrLLC over training: one shape a type, a size a head; multigram heads with more multigrams are larger."""
+    if kind == "multigram":
+        return (4 + number) * np.sin(np.pi * TIME**2 * 0.8)
+    if kind == "induction":
+        return 6.0 / (1 + np.exp(-30 * (TIME - 0.85)))
+    return 3.0 * TIME if kind == "previous-token" else 3.0 * np.exp(-20 * (TIME - 0.6) ** 2)
+
+
+def estimates(dims, llc, coords):
+    """λ̂ with an error of 0.02, all of it well measured."""
+    same = {
+        "llc_se": 0.02, "r_hat": 1.0, "ess": 100.0, "chains_lost": 0, "n_beta": 30.0, "localization": 200.0,
+        "step_size": 1e-3, "h_max": 20.0, "localisation_ratio": 3.0,
+    }  # fmt: skip
+    out = xr.Dataset({"llc": (dims, llc), **{name: (dims, np.full(llc.shape, value)) for name, value in same.items()}})
+    for name, word in (("status", "ok"), ("regime", "localised")):
+        out[name] = (dims, np.full(llc.shape, word, dtype=object))
+    return out.assign_coords(coords)
+
+
+def made_up(seeds=2):
+    """The groups of results.zarr."""
+    random = np.random.default_rng(0)
+    time = {"step": ("checkpoint", STEPS)}
+    multigrams = np.array([10 * number + 5 if kind == "multigram" else 3 for number, kind in enumerate(KINDS)])
+    of_text = np.stack([curves(kind, number % 8) for number, kind in enumerate(KINDS)])
+    of_code = np.stack(
+        [c * (1.5 if k == "induction" and h == "1:6" else 1.1 if k == "induction" else 0.6)
+         for c, k, h in zip(of_text, KINDS, HEADS, strict=True)]
+    )  # fmt: skip
+    of_one_layer = of_text * np.where(STEPS < 500, 1.0, 0.5)
+    components = [*HEADS, "both induction heads"]
+    values = np.full((1, seeds, 8, len(components), 3), np.nan)
+    for place, one in enumerate((of_text, of_code, of_one_layer)):
+        values[0, :, :, :16, place] = one.T
+    values[0, :, :, 16, :2] = 12 * TIME[:, None]
+    values += 0.01 * random.standard_normal(values.shape)
+    heads = estimates(
+        ("setting", "seed", "checkpoint", "component", "dataset"), values,
+        {"setting": ["paper"], "seed": range(seeds), "component": components,
+         "dataset": ["text", "code", "one-layer model"], **time},
+    )  # fmt: skip
+    for word in ("status", "regime"):
+        heads[word] = heads[word].where(heads["llc"].notnull(), "")
+    shape = np.array([5, 20, 60, 50, 40, 45, 60, 61.0])
+    whole = np.stack([shape, shape[::-1].copy(), shape + 5, shape * 0.5, shape * 0.8], -1)
+    whole = whole + 0.01 * random.standard_normal((1, seeds, *whole.shape))
+    all_weights = estimates(
+        ("setting", "seed", "checkpoint", "dataset"), whole,
+        {"setting": ["paper"], "seed": range(seeds), "dataset": DATASETS, **time},
+    )  # fmt: skip
+    loss = 7 * np.exp(-1.2 * TIME) + np.zeros((1, seeds, 5, 1))
+    all_weights["loss"] = (("setting", "seed", "dataset", "checkpoint"), loss)
+    all_weights["loss_se"] = all_weights["loss"] * 0 + 0.01
+    return {
+        "behaviour": behaviour(seeds, time),
+        "heads": heads,
+        "whole": all_weights,
+        "contexts": contexts(seeds, multigrams),
+        "training": xr.Dataset(
+            {
+                "training_loss": (("seed", "kept"), np.tile(7 * np.exp(-1.2 * TIME), (seeds, 1))),
+                "tokens": (("seed", "kept"), np.tile(STEPS * 4096.0, (seeds, 1))),
+                "baseline_loss": (("seed", "dataset", "order"), np.tile([6.0, 4.0, 3.5, 3.4], (seeds, 3, 1))),
+            },
+            coords={"kept_step": ("kept", STEPS), "dataset": DATASETS[:3], "order": [1, 2, 3, 4], "seed": range(seeds)},
+        ),
+    }
+
+
+def behaviour(seeds, time):
+    """Scores that say the types; the ICL score of each induction head's ablation falls where the other's λ̂ peaks."""
+    of = np.array(KINDS)[:, None]
+    late = 1 / (1 + np.exp(-30 * (TIME - 0.85)))
+
+    def by_head(values):
+        return ("seed", "checkpoint", "head"), np.broadcast_to(np.asarray(values).T, (seeds, 8, 16)).copy()
+
+    pairs = np.full((seeds, 8, 16, 16), np.nan)
+    pairs[:, :, :8, 8:] = (0.3 - 0.2 * np.sin(np.pi * TIME))[None, :, None, None]
+    icl = np.broadcast_to((-0.4 * late)[None, :, None], (seeds, 8, 17))
+    resample = np.stack([curves(kind, number % 8)[-1] for number, kind in enumerate(KINDS)])
+    ablated = np.broadcast_to(resample[None, None, None] * 0.01, (seeds, 8, 3, 16)).copy()
+    out = {
+        "previous_token": by_head(np.where(of == "previous-token", 0.9 * TIME, 0.05)),
+        "current_token": by_head(np.where(of == "current-token", 0.8 * TIME, 0.05)),
+        "prefix_matching": by_head(np.where(of == "induction", 0.9 * late, 0.02)),
+        "icl_score": (("seed", "checkpoint", "ablated"), icl.copy()),
+        **{f"{name}_composition": (("seed", "checkpoint", "writer", "reader"), pairs) for name in "qkv"},
+        "ablation_score": (("seed", "checkpoint", "ablation", "head"), ablated),
+        "bracket_score": (("seed", "checkpoint", "sentences", "head"), ablated[:, :, :2]),
+        "bracket_loss": (("seed", "checkpoint", "sentences"), np.ones((seeds, 8, 2))),
+        "path_score": (("seed", "checkpoint", "sentences", "through"), np.ones((seeds, 8, 2, 4)) * 0.1),
+        "hessian_trace": (
+            ("seed", "checkpoint", "trace_dataset", "head"), np.broadcast_to(resample, (seeds, 8, 2, 16)).copy()
+        ),
+        "loss": (("seed", "checkpoint"), np.tile(7 * np.exp(-1.2 * TIME), (seeds, 1))),
+    }  # fmt: skip
+    out |= {f"{name}_se": (dims, np.full(np.shape(values), 0.01)) for name, (dims, values) in out.items()}
+    out |= {
+        "receiver": ("seed", ["1:2"] * seeds),
+        "senders": ("seed", ["0:2 0:3"] * seeds),
+        "pair": ("seed", ["1:6 1:7"] * seeds),
+    }
+    names = {
+        "head": HEADS, "writer": HEADS, "reader": HEADS, "ablated": ["none", *HEADS], "seed": range(seeds),
+        "ablation": ["zero", "mean", "resample"], "sentences": ["unnested", "nested"],
+        "through": ["q", "k", "v", "qkv"], "trace_dataset": ["text", "code"], **time,
+    }  # fmt: skip
+    return xr.Dataset(out, coords=names)
+
+
+def contexts(seeds, multigrams):
+    """Two tokens a card; everything is an n-gram."""
+    patterns = ["induction", "dyck", "skip_ngram", "ngram", "unexplained"]
+    share = np.tile([0.1, 0.1, 0.1, 0.6, 0.1], (seeds, 2, 16, 1))
+    token = {
+        "texts": ["<b>", " ago", "\n", "x"], "attention": [0.1, 0.7, 0.2, 0.0], "position": 2, "increase": 1.5,
+        "pattern": "ngram", "multigram": [" ago", "\n", "x"],
+    }  # fmt: skip
+    moved = {
+        "multigram": [" years", " ago"], "pattern": "ngram", "left": ["0:2"], "joined": ["1:0"], "tokens_before": 4,
+        "tokens_after": 7,
+    }  # fmt: skip
+    dims = ("seed", "when", "head")
+    return xr.Dataset(
+        {
+            "share": ((*dims, "pattern"), share),
+            "share_se": ((*dims, "pattern"), share * 0.05),
+            "multigrams": (dims, np.tile(multigrams, (seeds, 2, 1))),
+            "type": (dims, np.tile(np.array(KINDS, dtype=object), (seeds, 2, 1))),
+            "pattern_of_head": (dims, np.full((seeds, 2, 16), "ngram", dtype=object)),
+            "card": (dims, np.full((seeds, 2, 16), json.dumps([token, token]), dtype=object)),
+            "migrations": ("seed", [json.dumps([moved])] * seeds),
+            "migrated": ("seed", [1] * seeds),
+        },
+        coords={
+            "head": HEADS, "pattern": patterns, "when": ["early", "last"], "seed": range(seeds),
+            "step": ("when", STEPS[[4, 7]]),
+        },
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return summarise(made_up(), dataclasses.asdict(PRESETS["quick"]))
+
+
+EXPECTED = {
+    "clusters": "agrees",
+    "multigrams": "agrees",
+    "induction_code": "agrees",
+    "one_layer": "agrees",
+    "pair_equal": "agrees",
+    "pair_code": "agrees",
+    "multigram_code": "agrees",
+    "icl": "cannot be told",  # λ̂ of these heads peaks at the last checkpoint
+    "shifted": "agrees",
+    "three_types": "agrees",
+    "decreasing": "cannot be told",  # both runs have a decreasing stage
+    "k_composition": "agrees",
+    "resample": "agrees",
+    "trace": "agrees",
+}
+
+
+def test_statements_are_decided_as_the_measurements_were_made(summary):
+    claims = summary["claims"]["paper"]
+    assert list(claims) == list(STATEMENTS)
+    assert {name: decided(name, claim) for name, claim in claims.items()} == EXPECTED
+    json.dumps(summary, allow_nan=False)
+
+
+def test_what_a_run_cannot_tell_comes_with_the_effect_it_would_have_detected(summary):
+    weak = above(0.01, 0.02, "a difference")
+    assert weak.holds is None and weak.detectable == pytest.approx(2.8016 * 0.02)
+    assert above(-1.0, 0.02, "").holds is False and above(1.0, 0.02, "", least=2.0).holds is False
+    assert equal(0.01, 0.01, 0.5, "").holds is True and equal(0.6, 0.01, 0.5, "").holds is False
+    assert equal(0.5, 0.1, 0.5, "").holds is None
+    assert above(np.nan, 0.1, "").holds is None
+    few = correlation([1, 2, 3, 4, 5, 6], [2, 1, 4, 3, 6, 5], "six heads")
+    assert few.holds is None and few.detectable > abs(few.value)
+    assert verdict([weak, above(1.0, 0.1, "")]) == "agrees" and verdict([weak]) == "cannot be told"
+    assert verdict([plainly(True, 1, ""), plainly(False, 1, "")]) == "cannot be told"
+    one = rows(excerpt(summary))
+    assert len(one) == len(STATEMENTS) and all(line.count("|") == 5 for line in one)
+
+
+def test_stages_clusters_and_types_are_in_the_summary(summary):
+    assert [stage["direction"] for stage in summary["stages"]["paper"]["0"]] == ["rising", "falling", "rising"]
+    found = {(one["layer"], one["count"]): one for one in summary["clusters"]["paper"]}
+    assert set(found) == {(0, 3), (0, 4), (1, 2), (1, 4)}
+    coarse = found[1, 2]
+    assert coarse["types"]["rand_index"] == 1.0 and coarse["types"]["p_value"] < 0.1
+    assert coarse["transfer"][0]["seed"] == 1 and len(coarse["transfer"]) == 2
+    assert summary["types"][0]["1:6"]["type"] == "induction" and summary["formed"][0]["prefix_matching"] is not None
+    assert summary["migrations"][1]["found"] == 1
+
+
+def test_the_page_shows_every_figure_that_there_are_measurements_for(summary, tmp_path):
+    page = write_attention_heads_report(tmp_path / "report.html", made_up(), summary).read_text(encoding="utf-8")
+    assert "could not be drawn" not in page and "Table 1 of the paper" in page
