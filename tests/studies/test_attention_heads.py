@@ -4,29 +4,30 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import ontogeny as og
 from ontogeny.core.rng import numpy_generator
 from ontogeny.store import read_zarr
 from ontogeny.studies.attention_heads import one_seed, study
 from ontogeny.studies.attention_heads.settings import (
+    PRESETS,
     AttentionHeadsSettings,
     Behaviour,
     Model,
     Sampler,
     Training,
-    calibrated,
 )
 
-WORDS = "the a red blue house river runs sleeps and then because many years ago (see below) [1] in on at said".split()
-CODE = "def return for in if else ( ) : = x y i n range print None self . import".split()
+WORDS = "the|a|red|blue|house|river|runs|sleeps|and then|because|many|years|ago|(see below)|[1]|in|on|at|said"
+CODE = "def|return|for|in|if|else|(|)|:|=|x|y|i|n|range|print|None|self|.|import"
 
 
 def write_text(folder, words, files, seed):
     folder.mkdir()
     draw = numpy_generator(seed, "words")
     for number in range(files):
-        lines = [" ".join(draw.choice(words, 12)) + "." for _ in range(60)]
+        lines = [" ".join(draw.choice(words.split("|"), 12)) + "." for _ in range(60)]
         (folder / f"{number}.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -66,4 +67,68 @@ def finished(tiny, tmp_path_factory):
 def test_what_a_run_leaves(finished):
     heads = read_zarr(finished / "results.zarr", "heads")
     assert set(heads["llc"].dims) == {"setting", "seed", "checkpoint", "component", "dataset"}
-    print(heads)
+    assert list(heads["component"].values) == ["0:0", "0:1", "1:0", "1:1", "both induction heads"]
+    measured = heads["llc"].notnull().isel(setting=0, seed=0).all("checkpoint")
+    assert bool(measured.sel(dataset=["text", "code"]).all())
+    assert not bool(measured.sel(dataset="one-layer model", component="both induction heads"))
+    behaviour = read_zarr(finished / "results.zarr", "behaviour")
+    assert behaviour["path_score"].sizes["through"] == 4 and behaviour["step"].values[-1] == 12
+    contexts = read_zarr(finished / "results.zarr", "contexts")
+    assert len(json.loads(str(contexts["card"].isel(seed=0, when=1, head=0).item()))) <= 2
+
+
+def test_the_page_and_the_summary_are_there(finished):
+    summary = json.loads((finished / "summary.json").read_text(encoding="utf-8"))
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert summary["seeds"] == 1 and len(summary["types"][0]) == 4 and "1:1" in page
+    made = 3 * ((4 + 1) * 2 + 4 + 2 + 2)  # heads and a pair on two data sets, on the one-layer model; the whole model
+    assert summary["health"]["estimates"] == made
+    assert {claim["verdict"] for claim in summary["claims"]["paper"].values()} <= {
+        "agrees", "disagrees", "cannot be told"
+    }  # fmt: skip
+
+
+def test_running_again_computes_nothing_and_more_seeds_keep_the_first(finished, tiny, monkeypatch):
+    monkeypatch.setattr(study, "PRESETS", {"quick": tiny})
+    before = read_zarr(finished / "results.zarr", "heads")
+    page = study.run("quick", out=finished, seeds=2, progress=False, workers=1)
+    after = read_zarr(finished / "results.zarr", "heads")
+    assert after.sizes["seed"] == 2
+    np.testing.assert_array_equal(after["llc"].isel(seed=0), before["llc"].isel(seed=0))
+    monkeypatch.setattr("ontogeny.store.Store.save", lambda *_: pytest.fail("something was computed again"))
+    assert study.run("quick", out=finished, progress=False, workers=1) == page
+
+
+def test_other_text_is_another_study(tiny):
+    changed = study.on_text(tiny, "dir:elsewhere", {"code": "", "stories": "file:stories.json"})
+    assert changed.mixture == "dir:elsewhere" and changed.datasets == {"stories": "file:stories.json"}
+    assert changed.identity() != tiny.identity()
+
+
+def test_unknown_presets_are_refused(tmp_path):
+    with pytest.raises(og.OntogenyError, match="preset must be one of quick, cpu, full; got 'huge'"):
+        study.run("huge", out=tmp_path / "out")
+
+
+def test_the_pair_is_chosen_by_order_and_the_receiver_by_what_its_ablation_costs():
+    heads = ["0:0", "0:1", "1:0", "1:1", "1:2"]
+    last = xr.Dataset(
+        {
+            "prefix_matching": ("head", [0.9, 0.0, 0.2, 0.1, 0.3]),
+            "bracket_score": (("sentences", "head"), [[9, 9, 9, 9, 9.0], [0.0, 0.1, 0.5, 0.7, 0.2]]),
+        },
+        coords={"head": heads, "sentences": ["unnested", "nested"]},
+    )
+    assert one_seed.looks_like_induction(last) == ("1:0", "1:2")
+    kinds = ["multigram", "previous-token", "multigram", "induction", "multigram"]
+    types = xr.Dataset({"type": ("head", kinds)}, coords={"head": heads})
+    assert one_seed.path_of(types, last) == (("0:0",), "1:0")
+    nobody = xr.Dataset({"type": ("head", ["induction"] * 5)}, coords={"head": heads})
+    assert one_seed.path_of(nobody, last) == ((), "")
+
+
+def test_presets_have_no_more_checkpoints_than_are_kept():
+    for preset in PRESETS.values():
+        kept = preset.training.of_seed(0).checkpoints
+        assert preset.checkpoints <= len(kept) and preset.training.steps in kept
+        assert preset.behaviour.late < preset.model.context and "code" in preset.datasets

@@ -16,8 +16,7 @@ from ontogeny.studies.attention_heads.settings import PRESETS
 STEPS = np.array([0, 30, 100, 300, 600, 1000, 1700, 2450])
 HEADS = [f"{layer}:{head}" for layer in (0, 1) for head in range(8)]
 KINDS = (
-    ["previous-token", "current-token", *["multigram"] * 6]
-    + [*["multigram"] * 6, "induction", "induction"]
+    ["previous-token", "current-token", *(["multigram"] * 6), *(["multigram"] * 6), "induction", "induction"]
 )  # fmt: skip
 DATASETS = ["text", "code", "docs", "zero-layer model", "one-layer model"]
 TIME = np.log1p(STEPS) / np.log1p(STEPS[-1])

@@ -31,7 +31,11 @@ def share_bars(contexts: xr.Dataset, words: Mapping[str, str]) -> go.Figure:
     """
     made = make_subplots(rows=len(words), cols=1, subplot_titles=list(words.values()), vertical_spacing=0.16)
     made.update_layout(
-        template=theme.template(), barmode="stack", height=290 * len(words) + 60, uirevision="keep", **theme.legend_above(1)
+        template=theme.template(),
+        barmode="stack",
+        height=290 * len(words) + 60,
+        uirevision="keep",
+        **theme.legend_above(1),
     )
     made.update_layout(margin={"t": 70})
     for row, when in enumerate(words, start=1):
@@ -79,7 +83,8 @@ def against_multigrams(
                 name=group,
                 legendgroup=group,
                 showlegend=group not in named,
-                hovertemplate=f"<b>{head}</b> %{{x}} multigrams, wrLLC %{{y:.3g}}<br>{hover.get(head, '')}<extra></extra>",
+                hovertemplate=f"<b>{head}</b> %{{x}} multigrams, wrLLC %{{y:.3g}}<br>{hover.get(head, '')}"
+                "<extra></extra>",
             )
         )
         named.add(group)

@@ -102,9 +102,7 @@ def panels(shown: Sequence[Panel], *, columns: int, stages: Sequence[Stage] = ()
         vertical_spacing=min(0.13, 0.4 / rows),
     )
     height = PANEL_HEIGHT * rows + 60 + 24 * legend_rows
-    made.update_layout(
-        template=theme.template(), height=height, uirevision="keep", **theme.legend_above(legend_rows)
-    )
+    made.update_layout(template=theme.template(), height=height, uirevision="keep", **theme.legend_above(legend_rows))
     made.update_layout(margin={"t": 46 + 24 * legend_rows})
     first = _first_step([line for panel in shown for line in panel.lines])
     named: set[str] = set()

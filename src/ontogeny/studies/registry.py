@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ontogeny.studies.attention_heads import settings as heads_settings
+from ontogeny.studies.attention_heads import study as attention_heads
 from ontogeny.studies.sorting import settings as sorting_settings
 from ontogeny.studies.sorting import study as sorting
 from ontogeny.studies.sparsity_sweep import settings as sweep_settings
@@ -65,5 +67,15 @@ STUDIES = {
         run=sorting.run,
         report=sorting.report,
         seeds=2,
+    ),
+    "attention-heads": Study(
+        question="Do attention heads of one kind develop alike, as their refined LLCs tell it?",
+        presets={
+            name: Preset(heads_settings.DESCRIPTIONS[name], None, heads_settings.PRESETS[name].seeds)
+            for name in ("quick", "cpu", "full")
+        },
+        run=attention_heads.run,
+        report=attention_heads.report,
+        seeds=1,
     ),
 }

@@ -45,7 +45,9 @@ def sections(measured: Measured, summary: Summary) -> list[Section]:
         _curves("What heads are for", captions.CARDS, _cards(measured, summary), choice="head"),
         _curves("", captions.SHARES, _shares(measured, summary)),
         Section("", table=tables.migrations(summary), caption=captions.MIGRATIONS),
-        _curves("Where heads look, and what is lost without them", captions.ATTENTION, figures.attention(measured, summary)),
+        _curves(
+            "Where heads look, and what is lost without them", captions.ATTENTION, figures.attention(measured, summary)
+        ),
         _curves("", captions.ABLATIONS, figures.ablations(measured, summary)),
         _curves("", captions.TRACES, figures.traces(measured, summary)),
         _curves("Induction", captions.IN_CONTEXT, circuits.in_context(measured, summary)),

@@ -18,8 +18,12 @@ _SYMBOLS = """Bands are ±1.96 standard errors; a symbol other than a full circl
 point's box. λ̂ below the baseline, where w* is no minimum, is drawn as it came."""
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _caption(caption: str, alt: str) -> Caption:
-    return Caption(" ".join(caption.split()), " ".join(alt.split()))
+    return Caption(_one_line(caption), _one_line(alt))
 
 
 REFINED = _caption(
@@ -35,10 +39,10 @@ MULTIGRAMS = _caption(
     the count has no error, and grows with the tokens looked at.""",
     "A point a head: the number of its multigrams and its final refined learning coefficient.",
 )
-TAXONOMY = " ".join(
+TAXONOMY = _one_line(
     """Types of heads at the last checkpoint (Table 1 of the paper): by the highest of three attention scores, on
     repeated random tokens, where that is at least 0.3; else multigram. Pattern: what explains the largest share of the
-    head's tokens in context. Scores ± standard errors over sequences.""".split()
+    head's tokens in context. Scores ± standard errors over sequences."""
 )
 CARDS = _caption(
     """A head's card (figure 4 of the paper): the tokens in context whose loss rises most when the head is mean-ablated,
@@ -53,9 +57,9 @@ SHARES = _caption(
     tokens of the head.""",
     "Stacked bars, one a head: shares of induction patterns, Dyck patterns, skip n-grams, n-grams and the unexplained.",
 )
-MIGRATIONS = " ".join(
+MIGRATIONS = _one_line(
     """Multigrams that left one head and joined another between the two checkpoints with tokens in context (appendix B.6
-    of the paper), those with most tokens first. A multigram is told by the texts of its tokens.""".split()
+    of the paper), those with most tokens first. A multigram is told by the texts of its tokens."""
 )
 ATTENTION = _caption(
     f"""Where heads look on repeated random tokens (Olsson et al. 2022; figures 24 centre-left and right of the paper on
@@ -92,8 +96,8 @@ BRACKETS = _caption(
     "Curves of the loss of a closing bracket over training, without and with nested brackets.",
 )
 COMPOSITION = _caption(
-    f"""Composition of each head of layer 0 with the heads above (figure 7 of the paper, equation (12)), from the weights
-    alone and so without an error. Independent random heads have about 1/√width, not 0. {_STAGES}""",
+    f"""Composition of each head of layer 0 with the heads above (figure 7 of the paper, equation (12)), from the
+    weights alone and so without an error. Independent random heads have about 1/√width, not 0. {_STAGES}""",
     "Curves of composition scores over training, a panel a head of layer 0.",
 )
 WHOLE = _caption(
@@ -101,10 +105,10 @@ WHOLE = _caption(
     the one-layer model as generating process, where the loss is a divergence. {_SYMBOLS} {_STAGES}""",
     "Curves of the learning coefficient and of the loss of the whole model over training, a curve a data set.",
 )
-STAGES = " ".join(
+STAGES = _one_line(
     """Stages between the turns and plateaus of λ̂ of the whole model on text, with the steps between which each ends.
     What forms: the behaviour that makes most of its change, and at least 30 % of it, in the stage. A seed with fewer
-    than five usable estimates has none.""".split()
+    than five usable estimates has none."""
 )
 CLUSTERS = _caption(
     f"""Heads of a layer clustered by their λ̂ on text and on code together (figures 18 and 19 of the paper, which have
@@ -112,14 +116,14 @@ CLUSTERS = _caption(
     {_STAGES}""",
     "Curves of the refined learning coefficient of each head, coloured by cluster, a row an algorithm.",
 )
-CLUSTER_TABLE = " ".join(
+CLUSTER_TABLE = _one_line(
     """Quality of the clusters; the adjusted Rand index (ARI) with clusters of standardised curves and with the types of
     heads, one-sided p by permutation of types within the layer; and the index beyond which 5 % of permutations lie. The
     vote counts shape-based clusters twice; its stability is the mean ARI when curves move within their errors, with the
-    range of 90 % of the draws.""".split()
+    range of 90 % of the draws."""
 )
-STATEMENTS = " ".join(
+STATEMENTS = _one_line(
     """What the paper states, and what was measured here. ±: one standard error. A statement is decided where the
     effect is 1.96 standard errors from where it would turn, in every seed that can tell; else it cannot be told, and
-    the effect that the run would have found in four of five cases stands beside it.""".split()
+    the effect that the run would have found in four of five cases stands beside it."""
 )

@@ -47,12 +47,13 @@ def _icl(behaviour: xr.Dataset, ablated: str) -> Line:
 def _of_code(heads: xr.Dataset, head: str) -> Line:
     one = heads.sel(component=head)
     words = [str(word) for word in one["status"].values]
-    return Line(head, heads["step"].values, one["llc"].values, CODE_COLOUR, one["llc_se"].values, group="λ̂ on code", marks=words)
+    return Line(
+        head, heads["step"].values, one["llc"].values, CODE_COLOUR, one["llc_se"].values, group="λ̂ on code", marks=words
+    )
 
 
 def brackets(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
-    """Figure 6: the loss of a closing bracket; whole, with the receiver ablated, with the senders ablated in what it
-    reads."""
+    """Figure 6: the loss of a closing bracket, whole and with the receiver or what it reads ablated."""
     out = {}
     for view in views(measured, summary, clusters=False, settings=False):
         one = measured["behaviour"].sel(seed=view.seed)

@@ -11,7 +11,7 @@ KEPT = ("preset", "seeds", "settings", "types", "claims")
 """What of the summary the rows need."""
 COMMAND = "A"
 SOME = "decreasing"
-"""The statement about some runs alone: one without a decreasing stage bears it out, and no number with one refutes it."""
+"""The statement about some runs alone: one without a decreasing stage bears it out, and none with one refutes it."""
 
 
 def excerpt(summary: Mapping[str, Any]) -> dict[str, Any]:

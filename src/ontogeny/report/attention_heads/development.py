@@ -16,8 +16,8 @@ BEHAVIOURS = ("bigrams", "n-grams", "previous-token heads", "induction heads")
 def behaviours(behaviour: xr.Dataset, training: xr.Dataset, dataset: str) -> dict[str, xr.DataArray]:
     """What stages are named by, each (seed, checkpoint).
 
-    bigrams: how far the loss has come from its first value to that of the bigram model, (L_0 - L)/(L_0 - L_2), from 0 to
-    1; n-grams: how far from there to its lowest, (L_2 - L)/(L_2 - min L); heads: the largest score of any head.
+    bigrams: how far the loss has come from its first value to the bigram model's, (L_0 - L)/(L_0 - L_2), from 0 to 1;
+    n-grams: how far from there to its lowest, (L_2 - L)/(L_2 - min L); heads: the largest score of any head.
     """
     loss = behaviour["loss"]
     bigram = training["baseline_loss"].isel(seed=0, missing_dims="ignore").sel(dataset=dataset, order=2)

@@ -29,8 +29,8 @@ def curves_of(heads: xr.Dataset, layer: int, datasets: Sequence[str]) -> xr.Data
 def clusters_of(heads: xr.Dataset, types: xr.DataArray, datasets: Sequence[str]) -> list[dict[str, Any]]:
     """One record a layer and number of clusters, of all seeds.
 
-    heads: λ̂ (seed, checkpoint, component, dataset) at one setting; types: words (seed, head). Clusters are found on seed
-    0 and transferred to the others by the shape-based and the Euclidean centres.
+    heads: λ̂ (seed, checkpoint, component, dataset) at one setting; types: words (seed, head). Clusters are found on
+    seed 0 and transferred to the others by the shape-based and the Euclidean centres.
     """
     layers = sorted({int(str(name).split(":")[0]) for name in types["head"].values})
     records = []
@@ -80,7 +80,9 @@ def _record(
         "stability": None
         if stable is None
         else {name: float(stable[f"stability{name}"]) for name in ("", "_low", "_high")},
-        "transfer": _transfers(found.sel(algorithm=[SHAPE, EUCLIDEAN], standardised=["none"]), heads, types, layer, datasets),
+        "transfer": _transfers(
+            found.sel(algorithm=[SHAPE, EUCLIDEAN], standardised=["none"]), heads, types, layer, datasets
+        ),
     }
 
 

@@ -21,14 +21,15 @@ def by_type(summary: Mapping[str, Any], seed: int) -> Looks:
     return Looks({head: one["type"] for head, one in summary["types"][seed].items()}, TYPE_COLOURS)
 
 
-def by_cluster(summary: Mapping[str, Any], setting: str, seed: int, *, finest: bool = False) -> Looks | None:
-    """Heads coloured by the vote's clusters, the coarsest of each layer or the finest; of other seeds than the first by
-    the transferred shape-based ones. None where no layer was clustered; a head that was not is "not clustered"."""
+def by_cluster(summary: Mapping[str, Any], setting: str, seed: int) -> Looks | None:
+    """Heads coloured by the vote's clusters, the coarsest of each layer; None where no layer was clustered.
+
+    On other seeds than the first they are the transferred shape-based ones. A head without one is "not clustered".
+    """
     groups = dict.fromkeys(summary["types"][seed], "not clustered")
     chosen: dict[int, Mapping[str, Any]] = {}
     for one in summary["clusters"][setting]:
-        if finest or one["layer"] not in chosen:
-            chosen[one["layer"]] = one
+        chosen.setdefault(one["layer"], one)
     for layer, one in chosen.items():
         heads, labels = one["heads"], one["vote"]
         if seed:

@@ -1,8 +1,8 @@
 """What Wang et al. (arXiv:2410.02984) state, and what one training run says about each statement.
 
-λ̂ are those of one setting of the sampler; estimates below the baseline, where w* is no minimum, and lost chains are left
-out, so that a statement about them cannot be told. Errors are those of sampling and, of means over heads, as if heads
-were sampled independently (all share their minibatches, so that differences are known better than that).
+λ̂ are those of one setting of the sampler; estimates below the baseline, where w* is no minimum, and lost chains are
+left out, so that a statement about them cannot be told. Errors are those of sampling and, of means over heads, as if
+heads were sampled independently (all share their minibatches, so that differences are known better than that).
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class Run(NamedTuple):
         """The heads of that type at the end, of all layers or of one; -1: of all but layer 0."""
         kinds = self.contexts["type"].sel(when="last")
         names = [str(head) for head in kinds["head"].values if str(kinds.sel(head=head).item()) == word]
-        if layer is None:
-            return names
-        return [head for head in names if (head.startswith("0:") if layer == 0 else not head.startswith("0:"))]
+        return names if layer is None else [head for head in names if head.startswith("0:") == (layer == 0)]
 
     def llc(self, component: str, dataset: str, place: int = -1) -> tuple[float, float]:
         """λ̂ and its standard error at a checkpoint, by default the last."""
@@ -63,9 +61,7 @@ class Run(NamedTuple):
         return float(one["llc"]), float(one["llc_se"])
 
 
-def run_of(
-    measured: Mapping[str, xr.Dataset], setting: str, seed: int, stages: Any, clusters: Any
-) -> Run:
+def run_of(measured: Mapping[str, xr.Dataset], setting: str, seed: int, stages: Any, clusters: Any) -> Run:
     """That seed's part of the measurements."""
     heads = measured["heads"].sel(setting=setting, seed=seed)
     whole = measured["whole"].sel(setting=setting, seed=seed)
@@ -111,18 +107,23 @@ def clusters_are_types(run: Run) -> Effect:
 
 
 def more_multigrams_higher(run: Run) -> Effect:
+    """Rank correlation of the final wrLLC with the number of multigrams, over multigram heads."""
     heads = run.of_type("multigram")
     counts = [float(run.contexts["multigrams"].sel(when="last", head=head)) for head in heads]
-    return correlation(counts, [run.llc(head, TEXT)[0] for head in heads], "multigram heads, final wrLLC and multigrams")
+    return correlation(
+        counts, [run.llc(head, TEXT)[0] for head in heads], "multigram heads, final wrLLC and multigrams"
+    )
 
 
 def induction_higher_on_code(run: Run) -> Effect:
+    """λ̂ on code less wrLLC, mean over induction heads, at the end."""
     heads = run.of_type("induction")
     value, se = _difference(run, heads, CODE, TEXT)
     return above(value, se, f"λ̂ on code less wrLLC, mean of {listed(heads) or 'no induction head'}: {number(value)}")
 
 
 def multigrams_lower_on_code(run: Run) -> Effect:
+    """wrLLC less λ̂ on code, mean over multigram heads, at the end."""
     heads = run.of_type("multigram")
     value, se = _difference(run, heads, TEXT, CODE)
     return above(value, se, f"wrLLC less λ̂ on code, mean of {len(heads)} multigram heads: {number(value)}")
@@ -150,14 +151,17 @@ def _pair(run: Run) -> list[str] | None:
 
 
 def pair_equal(run: Run) -> Effect:
+    """The wrLLCs of the first two induction heads, within a tenth of their mean."""
     pair = _pair(run)
     if pair is None:
         return NOTHING._replace(words=f"{len(run.of_type('induction'))} induction heads")
     (one, one_se), (two, two_se) = (run.llc(head, TEXT) for head in pair)
-    return equal(one - two, math.hypot(one_se, two_se), ALIKE * (one + two) / 2, f"{pair[0]} {number(one)}, {pair[1]} {number(two)}")
+    words = f"{pair[0]} {number(one)}, {pair[1]} {number(two)}"
+    return equal(one - two, math.hypot(one_se, two_se), ALIKE * (one + two) / 2, words)
 
 
 def pair_apart_on_code(run: Run) -> Effect:
+    """The same on code: further apart than a tenth of their mean."""
     pair = _pair(run)
     if pair is None:
         return NOTHING._replace(words=f"{len(run.of_type('induction'))} induction heads")
@@ -204,6 +208,7 @@ def shifted_copies(run: Run) -> Effect:
 
 
 def has_the_three_types(run: Run) -> Effect:
+    """The fewest heads of any of the three types."""
     kinds = ("current-token", "previous-token", "induction")
     counts = {kind: len(run.of_type(kind)) for kind in kinds}
     words = listed([f"{count} {kind}" for kind, count in counts.items()])
@@ -211,6 +216,7 @@ def has_the_three_types(run: Run) -> Effect:
 
 
 def has_no_decreasing_stage(run: Run) -> Effect:
+    """Whether no stage of the whole model is falling."""
     if not run.stages:
         return NOTHING._replace(words="too few usable λ̂ of the whole model for stages")
     falling = [stage for stage in run.stages if stage["direction"] == "falling"]
@@ -219,15 +225,15 @@ def has_no_decreasing_stage(run: Run) -> Effect:
 
 def k_composition_turns(run: Run) -> Effect:
     """The mean K-composition of multigram heads of layer 0 with later ones falls, and rises again."""
-    first, later = run.of_type("multigram", 0), run.of_type("multigram", -1)
-    if not first or not later:
+    writers, readers = run.of_type("multigram", 0), run.of_type("multigram", -1)
+    if not writers or not readers:
         return NOTHING._replace(words="no multigram heads in both layers")
-    curve = run.behaviour["k_composition"].sel(writer=first, reader=later).mean(("writer", "reader")).values
+    curve = run.behaviour["k_composition"].sel(writer=writers, reader=readers).mean(("writer", "reader")).values
     lowest = int(curve.argmin())
     fall, rise = float(curve[: lowest + 1].max() - curve[lowest]), float(curve[lowest:].max() - curve[lowest])
-    least = TURNS * float(np.ptp(curve))
-    words = f"{number(float(curve[0]))} at first, lowest {number(float(curve[lowest]))}, {number(float(curve[-1]))} at the end"
-    return plainly(min(fall, rise) > least, min(fall, rise), words)
+    begins, least, ends = (number(float(curve[place])) for place in (0, lowest, -1))
+    words = f"{begins} at first, lowest {least}, {ends} at the end"
+    return plainly(min(fall, rise) > TURNS * float(np.ptp(curve)), min(fall, rise), words)
 
 
 def _order(run: Run, values: Sequence[float], words: str) -> Effect:
@@ -236,11 +242,13 @@ def _order(run: Run, values: Sequence[float], words: str) -> Effect:
 
 
 def resample_orders(run: Run) -> Effect:
+    """Rank correlation of resample ablation and wrLLC at the end, over all heads."""
     scores = run.behaviour["ablation_score"].sel(ablation="resample").isel(checkpoint=-1)
     return _order(run, [float(value) for value in scores.values], "resample ablation and wrLLC, all heads")
 
 
 def traces_order(run: Run) -> Effect:
+    """Rank correlation of Hessian trace and wrLLC at the end, over all heads."""
     traces = run.behaviour["hessian_trace"].sel(trace_dataset=TEXT).isel(checkpoint=-1)
     return _order(run, [float(value) for value in traces.values], "Hessian trace and wrLLC, all heads")
 
@@ -253,7 +261,10 @@ STATEMENTS: dict[str, tuple[str, Callable[[Run], Effect]]] = {
     "pair_equal": ("The two induction heads have equal wrLLCs at the end", pair_equal),
     "pair_code": ("… and are apart on code", pair_apart_on_code),
     "multigram_code": ("λ(head, code) is below λ(head) for multigram heads", multigrams_lower_on_code),
-    "icl": ("The ICL score with one induction head ablated falls at the other's peak of λ̂ on code", icl_drop_at_the_others_peak),
+    "icl": (
+        "The ICL score with one induction head ablated falls at the other's peak of λ̂ on code",
+        icl_drop_at_the_others_peak,
+    ),
     "shifted": ("drLLCs on data other than code are vertically shifted copies", shifted_copies),
     "three_types": ("Every seed has a current-token, a previous-token and an induction head", has_the_three_types),
     "decreasing": ("In some runs the λ̂ of the whole model has no decreasing stage", has_no_decreasing_stage),

@@ -24,7 +24,10 @@ def taxonomy(summary: Summary) -> Table:
             if all(share is not None for share in one["shares"].values())
             else "—",
             one["multigrams"],
-            *(f"{one[name][0]:.2f} ± {one[name][1]:.2f}" for name in ("previous_token", "current_token", "prefix_matching")),
+            *(
+                f"{one[name][0]:.2f} ± {one[name][1]:.2f}"
+                for name in ("previous_token", "current_token", "prefix_matching")
+            ),
             one["early_type"],
         ]
         for seed, heads in enumerate(summary["types"])
@@ -108,11 +111,9 @@ def clusters(summary: Summary) -> Table:
             stable = one["stability"]
             told = "—" if stable is None else f"stable {stable['']:.2f} ({stable['_low']:.2f} to {stable['_high']:.2f})"
             rows.append([setting, one["layer"], one["count"], "vote", "—", "—", "—", told, *_types(one["types"])])
-            rows += [
-                [setting, one["layer"], one["count"], f"{part['algorithm']}, on seed {part['seed']}", "—", "—", "—", "—",
-                 *_types(part["types"])]
-                for part in one["transfer"]
-            ]  # fmt: skip
+            for part in one["transfer"]:
+                words = f"{part['algorithm']}, on seed {part['seed']}"
+                rows.append([setting, one["layer"], one["count"], words, *"————", *_types(part["types"])])
     headers = [
         "setting", "layer", "clusters", "algorithm", "silhouette", "Calinski-Harabasz", "Davies-Bouldin",
         "ARI with standardised (each, all)", "ARI with types", "p", "ARI it would find",

@@ -46,7 +46,9 @@ def joined(found: Sequence[Measured]) -> Measured:
     seeds = list(range(len(found)))
     return Measured(
         **{
-            name: xr.concat([getattr(one, name) for one in found], "seed", combine_attrs="drop").assign_coords(seed=seeds)
+            name: xr.concat([getattr(one, name) for one in found], "seed", combine_attrs="drop").assign_coords(
+                seed=seeds
+            )
             for name in GROUPS
         }
     )

@@ -1,4 +1,4 @@
-"""What heads do at a checkpoint, without any LLC: scores, ablations, composition, curvature; run in worker processes."""
+"""What heads do at a checkpoint: scores, ablations, composition, curvature, paths; all of it runs in workers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class Path(NamedTuple):
     receiver: str
 
 
-def trial_data(settings: AttentionHeadsSettings, tokenizer: Tokenizer, datasets: Mapping[str, Tensor]) -> dict[str, Any]:
+def trial_data(
+    settings: AttentionHeadsSettings, tokenizer: Tokenizer, datasets: Mapping[str, Tensor]
+) -> dict[str, Any]:
     """The rows of every trial, by name."""
     behaviour, context = settings.behaviour, settings.model.context
     names = [name for name in (TEXT, CODE) if name in datasets]
@@ -80,9 +82,7 @@ def behave(trial: Trial, shared: Mapping[str, Any]) -> xr.Dataset:
     )
     report_progress(0.1)
     found = found.merge(
-        in_context_learning_score(
-            model, data[TEXT], early=behaviour.early, late=behaviour.late, heads=settings.heads
-        )
+        in_context_learning_score(model, data[TEXT], early=behaviour.early, late=behaviour.late, heads=settings.heads)
     )
     report_progress(0.3)
     found = found.merge(composition_scores(model))
@@ -123,8 +123,10 @@ def _traces(model: nn.Module, settings: AttentionHeadsSettings, data: Mapping[st
 
 
 def patch(path: Path, shared: Mapping[str, Any]) -> xr.Dataset:
-    """``path_score`` by (sentences, through): the loss of the closing bracket with the senders mean-ablated in what the
-    receiver reads alone; figure 6. Without senders NaN."""
+    """The loss of the closing bracket with the senders mean-ablated in what the receiver reads alone; figure 6.
+
+    ``path_score`` by (sentences, through), NaN without senders or a receiver.
+    """
     if not path.senders or not path.receiver:
         return nothing_patched()
     model = _loaded(shared)

@@ -20,7 +20,7 @@ from ontogeny.store import Store, content_key
 from ontogeny.studies.attention_heads.assemble import Measured, contexts_group, training_group
 from ontogeny.studies.attention_heads.behaviour import Path, Trial, behave, find_contexts, patch, trial_data
 from ontogeny.studies.attention_heads.refined import Refined, frozen_at, refined_llcs
-from ontogeny.studies.attention_heads.settings import TEXT, AttentionHeadsSettings
+from ontogeny.studies.attention_heads.settings import AttentionHeadsSettings
 from ontogeny.studies.attention_heads.text import StudyText
 from ontogeny.studies.attention_heads.training import early_step, measured, train_seed
 
@@ -50,10 +50,11 @@ def measure_seed(
     checkpoints = measured(settings, trained)
     behaviour = _behaviour(settings, text, checkpoints, seed, place)
     classified, affected = _contexts(settings, text, checkpoints, seed, place)
-    when = {name: behaviour.isel(checkpoint=checkpoints.steps.index(step)) for name, step in _two(settings, checkpoints).items()}
-    types = {
-        name: head_types(pattern_shares(classified[name]), scores) for name, scores in when.items()
+    when = {
+        name: behaviour.isel(checkpoint=checkpoints.steps.index(step))
+        for name, step in _two(settings, checkpoints).items()
     }
+    types = {name: head_types(pattern_shares(classified[name]), scores) for name, scores in when.items()}
     senders, receiver = path_of(types["last"], when["last"])
     paths = _paths(settings, text, checkpoints, seed, place, senders, receiver)
     pair = looks_like_induction(when["last"])
@@ -88,8 +89,11 @@ def looks_like_induction(scores: xr.Dataset) -> tuple[str, ...]:
 
 
 def path_of(types: xr.Dataset, last: xr.Dataset) -> tuple[tuple[str, ...], str]:
-    """Senders and receiver of the multigram circuit (figure 6): the multigram heads of layer 0, and of the later ones
-    that whose ablation most hurts the closing of nested brackets; empty where there is none."""
+    """Senders and receiver of the multigram circuit (figure 6), empty where there is none.
+
+    Senders are the multigram heads of layer 0; the receiver is, of the later ones, that whose ablation most hurts the
+    closing of nested brackets.
+    """
     multigram = [str(head) for head in types["head"].values if str(types["type"].sel(head=head).item()) == "multigram"]
     senders = tuple(head for head in multigram if head.startswith("0:"))
     later = [head for head in multigram if not head.startswith("0:")]
@@ -134,7 +138,9 @@ def _contexts(
     shared = {"model": _model(settings), "device": place.device, "rows": rows}
     two = _two(settings, checkpoints)
     depends = ["contexts", *_depends(settings), rows.numpy()]
-    chunks = _chunks(checkpoints, tuple(two.values()), depends, partial(Trial, settings, seed), f"contexts of seed {seed}")
+    chunks = _chunks(
+        checkpoints, tuple(two.values()), depends, partial(Trial, settings, seed), f"contexts of seed {seed}"
+    )
     found = _run(find_contexts, chunks, checkpoints, shared, place, f"tokens in context of seed {seed}")
     affected = {name: found.isel(checkpoint=number) for number, name in enumerate(two)}
     return {name: classify_heads(one, rows, text.tokenizer.decode) for name, one in affected.items()}, affected
@@ -160,9 +166,7 @@ def _refined(
 
     at = frozen_at(settings, sampler, last_of_first, text.datasets, place.store)
     folder = place.store.folder / "llc" / sampler.name / f"seed-{seed}"
-    return refined_llcs(
-        settings, sampler, at, checkpoints, text.datasets, references, pair, folder, **place.where
-    )
+    return refined_llcs(settings, sampler, at, checkpoints, text.datasets, references, pair, folder, **place.where)
 
 
 def _baselines(settings: AttentionHeadsSettings, text: StudyText, store: Store) -> xr.Dataset:
@@ -193,7 +197,10 @@ def _chunks(
 ) -> list[Chunk]:
     return [
         Chunk(
-            content_key("attention heads", *depends, checkpoints.digest(step)), payload(step), f"{label}, step {step}", step
+            content_key("attention heads", *depends, checkpoints.digest(step)),
+            payload(step),
+            f"{label}, step {step}",
+            step,
         )
         for step in steps
     ]

@@ -79,21 +79,22 @@ def refined_llcs(
         **where: executor, address, workers and progress of ``og.measure``.
     """
     model = AttentionOnly(settings.model.config(), 0)
-    call = partial(
-        measure, model, checkpoints, **at, **sampler.arguments(), seed=settings.seed, **where
-    )
+    call = partial(measure, model, checkpoints, **at, **sampler.arguments(), seed=settings.seed, **where)
     heads: dict[str, Any] = {head: head for head in settings.heads}
     pair_too = heads | ({PAIR: list(pair)} if len(pair) > 1 else {})
     both = {name: datasets[name] for name in (TEXT, CODE) if name in datasets}
     of_text = call(both, NextToken(), pair_too, out=folder / "heads")
-    one_layer = call({ONE_LAYER: datasets[TEXT]}, DivergenceFrom(references[ONE_LAYER]), heads, out=folder / "one-layer")
+    one_layer = call(
+        {ONE_LAYER: datasets[TEXT]}, DivergenceFrom(references[ONE_LAYER]), heads, out=folder / "one-layer"
+    )
     whole = call(dict(datasets), NextToken(), None, ("llc", "loss"), out=folder / "whole")
     generated = [
         call({name: datasets[TEXT]}, DivergenceFrom(reference), None, ("llc", "loss"), out=folder / f"whole-{name[:3]}")
         for name, reference in references.items()
     ]
     return Refined(
-        _joined([of_text, one_layer], [*heads, PAIR], KEPT), _joined([whole, *generated], None, (*KEPT, "loss", "loss_se"))
+        _joined([of_text, one_layer], [*heads, PAIR], KEPT),
+        _joined([whole, *generated], None, (*KEPT, "loss", "loss_se")),
     )
 
 
@@ -114,7 +115,9 @@ def frozen_at(
     both = {name: datasets[name] for name in (TEXT, CODE) if name in datasets}
     model = last()
     weights = [value.detach().numpy() for value in model.state_dict().values()]
-    key = content_key("attention heads, γ", sampler.arguments(), settings.seed, *weights, *(d.numpy() for d in both.values()))
+    key = content_key(
+        "attention heads, γ", sampler.arguments(), settings.seed, *weights, *(d.numpy() for d in both.values())
+    )
     if not store.has(key):
         components = {head: head for head in settings.heads} | {WHOLE: "*"}
         found = calibrate(
@@ -134,10 +137,7 @@ def _joined(parts: Sequence[xr.Dataset], components: Sequence[str] | None, kept:
         for name in ("n_beta", "localization", "step_size"):
             if name not in one and name in part.attrs:
                 one[name] = xr.full_like(one["llc"], float(part.attrs[name]))
-        if components is None:
-            one = one.isel(component=0, drop=True)
-        else:
-            one = one.reindex(component=list(components))
+        one = one.isel(component=0, drop=True) if components is None else one.reindex(component=list(components))
         ready.append(one.drop_attrs())
     joined = xr.concat(ready, "dataset", combine_attrs="drop", join="outer")
     joined["chains_lost"] = joined["chains_lost"].fillna(0).astype(np.int64)

@@ -18,7 +18,7 @@ Wang et al. (arXiv:2410.02984) train two layers of eight heads, width 256, conte
 - The calibrated setting has the nβ of the rule n/log n and the γ that ``og.calibrate`` finds at the first seed's last
   checkpoint, with BAOAB at a step found for each estimate. It says whether what the paper's setting shows hangs on it.
 - n is the number of rows measured on. In λ̂(nβ, γ) it enters through nβ alone, which the paper sets to 30.
-- The early of the two checkpoints with tokens in context is the one nearest a sixth of the steps (the paper: step 8500 of
+- The early of the two checkpoints with tokens in context is the one nearest a sixth of the steps (the paper: 8500 of
   50,000).
 """
 

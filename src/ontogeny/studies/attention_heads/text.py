@@ -1,7 +1,7 @@
 """The study's text: a tokenizer, rows to train on, and the rows of each data set that is measured on.
 
-All of it is written once into the study's folder, and read from there ever after: what is installed on the machine later
-changes nothing, and a resumed study goes on with the text that it began with.
+All of it is written once into the study's folder, and read from there ever after: what is installed on the machine
+later changes nothing, and a resumed study goes on with the text that it began with.
 """
 
 from __future__ import annotations
