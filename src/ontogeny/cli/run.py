@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,15 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster to join; left out, one is started here.")
     ] = None,
+    mixture: Annotated[
+        str | None, typer.Option(help="Text to train on, as 0.8*dir:notes + 0.2*installed:code (attention-heads).")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=URI, a further data set, or one of the preset replaced; again for more.", metavar="NAME=URI"
+        ),
+    ] = None,
 ) -> None:
     """Carry out a study: measurements, summary and report. Stopped and run again, it goes on where it was."""
     from ontogeny.studies.registry import STUDIES
@@ -30,9 +39,25 @@ def run(
         known = ", ".join(STUDIES[study].presets)
         raise typer.BadParameter(f"the presets of {study} are {known}; got {preset!r}.", param_hint="--preset")
     check_executor(executor, address)
+    text = _text(study, STUDIES[study].takes_text, mixture, dataset or [])
     began = time.monotonic()
-    page = STUDIES[study].run(preset, seeds=seeds, out=out, executor=executor, address=address)
+    page = STUDIES[study].run(preset, seeds=seeds, out=out, executor=executor, address=address, **text)
     typer.echo(f"{study}, {preset}: done in {time.monotonic() - began:.0f} s")
     typer.echo(f"report        {page}")
     typer.echo(f"figures       {page.with_name('summary.json')}")
     typer.echo(f"measurements  {page.with_name('results.zarr')}")
+
+
+def _text(study: str, taken: bool, mixture: str | None, datasets: list[str]) -> dict[str, Any]:
+    """What the call says of text, as arguments of the study; nothing where it says nothing."""
+    if not mixture and not datasets:
+        return {}
+    if not taken:
+        raise typer.BadParameter(f"{study} is not about text; leave --mixture and --dataset out.")
+    wrong = next((one for one in datasets if not one.partition("=")[0] or "=" not in one), None)
+    if wrong is not None:
+        raise typer.BadParameter(
+            f"a data set must be NAME=URI, as stories=file:stories.json; got {wrong!r}.", param_hint="--dataset"
+        )
+    named = {name: uri for name, _, uri in (one.partition("=") for one in datasets)}
+    return {"mixture": mixture, "datasets": named}

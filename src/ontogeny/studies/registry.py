@@ -38,6 +38,8 @@ class Study:
     run: Callable[..., Path]
     report: Callable[[Path], Path]
     seeds: int
+    takes_text: bool = False
+    """Whether ``run`` takes ``mixture`` and ``datasets``, text in place of the presets'."""
 
 
 STUDIES = {
@@ -77,5 +79,6 @@ STUDIES = {
         run=attention_heads.run,
         report=attention_heads.report,
         seeds=1,
+        takes_text=True,
     ),
 }

@@ -31,7 +31,8 @@ checkpoints at which tokens in context were looked at.
 OF_SETTING = """
 At the {{ name }} setting (nβ {{ at["n_beta"] | number }}, γ {{ at["localization"] | number }})
 {{ health["usable"]["ok"] | integer }} of {{ health["estimates"] | integer }} estimates are ok and
-{{ health["usable"]["estimates"] | integer }} usable. Of {{ claims | length }} statements of the paper {{ agree }} {{ agree | agreeing("agrees", "agree") }},
+{{ health["usable"]["estimates"] | integer }} usable. Of {{ claims | length }} statements of the paper
+{{ agree }} {{ agree | agreeing("agrees", "agree") }},
 {{ disagree }} {{ disagree | agreeing("disagrees", "disagree") }}, and {{ untold }} cannot be told at this size; the
 table of statements has each with its figure, its error, and what this run would have detected.
 """

@@ -76,7 +76,7 @@ def relative_llc_differences(
     Returns:
         Dims (checkpoint, head), coordinate ``step``: ``difference`` and ``difference_se`` (no unit); ``llc``,
         ``llc_se``, ``status`` and ``regime``, with dim ``dataset`` ("reference", "other"); ``previous_token``,
-        ``current_token`` and ``prefix_matching``, each with ``_se``. Heads of one key-value group share keys and values.
+        ``current_token`` and ``prefix_matching``, each with ``_se``. Heads of one key-value group share their keys.
 
     Raises:
         OntogenyError: if the model's heads are not known, a head is not there, or a task fails.
