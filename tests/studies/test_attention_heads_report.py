@@ -47,7 +47,7 @@ def made_up(seeds=2):
     """The groups of results.zarr."""
     random = np.random.default_rng(0)
     time = {"step": ("checkpoint", STEPS)}
-    multigrams = np.array([10 * number + 5 if kind == "multigram" else 3 for number, kind in enumerate(KINDS)])
+    multigrams = np.array([10 * (number % 8) + 5 if kind == "multigram" else 3 for number, kind in enumerate(KINDS)])
     of_text = np.stack([curves(kind, number % 8) for number, kind in enumerate(KINDS)])
     of_code = np.stack(
         [c * (1.5 if k == "induction" and h == "1:6" else 1.1 if k == "induction" else 0.6)
@@ -161,7 +161,7 @@ def contexts(seeds, multigrams):
         },
         coords={
             "head": HEADS, "pattern": patterns, "when": ["early", "last"], "seed": range(seeds),
-            "step": ("when", STEPS[[4, 7]]),
+            "step": ("when", STEPS[[3, 7]]),
         },
     )  # fmt: skip
 

@@ -106,15 +106,25 @@ def panels(shown: Sequence[Panel], *, columns: int, stages: Sequence[Stage] = ()
     made.update_layout(margin={"t": 46 + 24 * legend_rows})
     first = _first_step([line for panel in shown for line in panel.lines])
     named: set[str] = set()
+    traces: list[go.Scatter] = []
+    places: list[tuple[int, int]] = []
+    bands: list[dict[str, object]] = []
     for number, panel in enumerate(shown):
-        at = {"row": number // columns + 1, "col": number % columns + 1}
+        row, column = number // columns + 1, number % columns + 1
         for line in panel.lines:
-            for trace in _traces(line, first, line.group not in named):
-                made.add_trace(trace, **at)
+            own = _traces(line, first, line.group not in named)
+            traces += own
+            places += [(row, column)] * len(own)
             named.add(line.group)
-        made.update_yaxes(title_text=panel.y_title, rangemode="tozero" if panel.zero else "normal", **at)
-        made.update_xaxes(type="log", title_text="training step" if at["row"] == rows else "", **at)
-        _shade(made, stages, first, at)
+        mode = "tozero" if panel.zero else "normal"
+        made.update_yaxes(title_text=panel.y_title, rangemode=mode, row=row, col=column)
+        bands += _bands(stages, first, number + 1)
+    made.update_xaxes(type="log")
+    made.update_xaxes(title_text="training step", row=rows)
+    made.add_traces(traces, rows=[row for row, _ in places], cols=[column for _, column in places])
+    words = [_stage_name(stage, first, number + 1) for number in range(columns) for stage in stages if stage.name]
+    # all at once: plotly reads all shapes again with each one that is added
+    made.update_layout(shapes=bands, annotations=[*made.layout.annotations, *words])
     return made
 
 
@@ -187,23 +197,43 @@ def _traces(line: Line, first: float, in_legend: bool) -> list[go.Scatter]:
     return out
 
 
-def _shade(made: go.Figure, stages: Sequence[Stage], first: float, at: dict[str, int]) -> None:
+def _bands(stages: Sequence[Stage], first: float, axis: int) -> list[dict[str, object]]:
+    """The stages behind one panel, and dotted lines between which each ends."""
+    on = {
+        "type": "rect",
+        "xref": _axis("x", axis),
+        "yref": f"{_axis('y', axis)} domain",
+        "y0": 0,
+        "y1": 1,
+        "layer": "below",
+    }
+    out: list[dict[str, object]] = []
     for number, stage in enumerate(stages):
-        colour = STAGE_COLOURS[number % len(STAGE_COLOURS)]
         low, high = (float(value) for value in _placed([stage.start, stage.end], first))
-        made.add_vrect(x0=low, x1=high, fillcolor=colour, opacity=0.6, line_width=0, layer="below", **at)
+        colour = STAGE_COLOURS[number % len(STAGE_COLOURS)]
+        out.append({**on, "x0": low, "x1": high, "fillcolor": colour, "opacity": 0.6, "line": {"width": 0}})
         if number + 1 < len(stages):
-            ends = (float(value) for value in _placed([stage.low, stage.high], first))
-            for end in ends:
-                made.add_vline(x=end, line={"color": theme.MUTED, "width": 0.7, "dash": "dot"}, layer="below", **at)
-        if stage.name and at["row"] == 1:
-            made.add_annotation(
-                text=stage.name,
-                x=math.log10(math.sqrt(low * high)),
-                y=0.0,
-                yref="y domain",
-                yanchor="bottom",
-                font={"size": 9, "color": theme.MUTED},
-                textangle=-90,
-                **at,
-            )
+            line = {"color": theme.MUTED, "width": 0.7, "dash": "dot"}
+            for end in (float(value) for value in _placed([stage.low, stage.high], first)):
+                out.append({**on, "type": "line", "x0": end, "x1": end, "line": line})
+    return out
+
+
+def _axis(letter: str, number: int) -> str:
+    return letter if number == 1 else f"{letter}{number}"
+
+
+def _stage_name(stage: Stage, first: float, axis: int) -> dict[str, object]:
+    """What stands along a stage in the first row."""
+    low, high = (float(value) for value in _placed([stage.start, stage.end], first))
+    return {
+        "text": stage.name,
+        "x": math.log10(math.sqrt(low * high)),
+        "y": 0.0,
+        "xref": _axis("x", axis),
+        "yref": f"{_axis('y', axis)} domain",
+        "yanchor": "bottom",
+        "font": {"size": 9, "color": theme.MUTED},
+        "textangle": -90,
+        "showarrow": False,
+    }

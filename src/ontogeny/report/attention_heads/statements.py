@@ -130,16 +130,15 @@ def multigrams_lower_on_code(run: Run) -> Effect:
 
 
 def leaves_the_one_layer_model(run: Run) -> Effect:
-    """(λ̂ on what the one-layer model predicts - wrLLC)/wrLLC, mean over heads: early less at the end."""
+    """(Σ λ̂ on what the one-layer model predicts)/(Σ wrLLC) - 1, sums over heads: early less at the end."""
     early = int(run.contexts["step"].sel(when="early"))
     place = int(np.flatnonzero(run.behaviour["step"].values == early)[0])
     names = [str(head) for head in run.contexts["head"].values]
     found = []
     for at in (place, -1):
         rows = np.array([(*run.llc(head, ONE_LAYER, at), *run.llc(head, TEXT, at)) for head in names])
-        value = float(((rows[:, 0] - rows[:, 2]) / rows[:, 2]).mean())
-        error = np.sqrt((rows[:, 1] / rows[:, 2]) ** 2 + (rows[:, 0] * rows[:, 3] / rows[:, 2] ** 2) ** 2)
-        found.append((value, float(np.sqrt((error**2).sum()) / len(rows))))
+        one, two, errors = rows[:, 0].sum(), rows[:, 2].sum(), (rows[:, [1, 3]] ** 2).sum(0)
+        found.append((float(one / two - 1), float(np.sqrt(errors[0] + (one / two) ** 2 * errors[1]) / abs(two))))
     (before, before_se), (after, after_se) = found
     words = f"relative to the wrLLC {number(before)} at step {early} and {number(after)} at the end"
     return above(before - after, math.hypot(before_se, after_se), words)
