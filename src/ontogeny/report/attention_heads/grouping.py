@@ -18,6 +18,7 @@ FIRST_SEED = 0
 PERMUTATIONS = 1999
 RESTARTS = 8
 """Beginnings of each k-means: with eight curves in two to four clusters the best is soon found."""
+STABILITY = ("stability", "stability_low", "stability_high")
 DRAWS = 20
 """Of the stability."""
 
@@ -83,7 +84,7 @@ def _record(
         "types": _agreement(vote["cluster"].values, of_type),
         "stability": None
         if stable is None
-        else {name: float(stable[f"stability{name}"]) for name in ("", "_low", "_high")},
+        else {name: float(stable[of]) for name, of in zip(("mean", "low", "high"), STABILITY, strict=True)},
         "transfer": _transfers(
             found.sel(algorithm=[SHAPE, EUCLIDEAN], standardised=["none"]), heads, types, layer, datasets
         ),

@@ -109,7 +109,9 @@ def clusters(summary: Summary) -> Table:
                     ]
                 )  # fmt: skip
             stable = one["stability"]
-            told = "—" if stable is None else f"stable {stable['']:.2f} ({stable['_low']:.2f} to {stable['_high']:.2f})"
+            told = (
+                "—" if stable is None else f"stable {stable['mean']:.2f} ({stable['low']:.2f} to {stable['high']:.2f})"
+            )
             rows.append([setting, one["layer"], one["count"], "vote", "—", "—", "—", told, *_types(one["types"])])
             for part in one["transfer"]:
                 words = f"{part['algorithm']}, on seed {part['seed']}"

@@ -40,8 +40,9 @@ table of statements has each with its figure, its error, and what this run would
 LIMITS = """
 λ̂(nβ, γ) is tempered and localised: it compares heads and checkpoints measured alike and is not the learning
 coefficient. Errors are those of sampling for these {{ settings["examples"] }} rows; other rows, and other seeds of
-training, are not in them. All estimates share their minibatches. The data are those of one machine, not the Pile and
-GitHub; sizes and length of training are not the paper's, so that a statement that disagrees here may hold there.
+training, are not in them. All estimates share their minibatches. Text is
+{{ settings["mixture"] }}; where it, or sizes and length of training, are not the paper's, a statement that disagrees
+here may hold there.
 """
 
 NOT_SHOWN = """

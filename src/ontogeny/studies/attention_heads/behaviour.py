@@ -33,7 +33,7 @@ class Trial(NamedTuple):
     step: int
 
 
-class Path(NamedTuple):
+class Patch(NamedTuple):
     """Which heads are ablated in what the receiver reads, at one checkpoint."""
 
     settings: AttentionHeadsSettings
@@ -122,7 +122,7 @@ def _traces(model: nn.Module, settings: AttentionHeadsSettings, data: Mapping[st
     return both.rename(component="head")
 
 
-def patch(path: Path, shared: Mapping[str, Any]) -> xr.Dataset:
+def patch(path: Patch, shared: Mapping[str, Any]) -> xr.Dataset:
     """The loss of the closing bracket with the senders mean-ablated in what the receiver reads alone; figure 6.
 
     ``path_score`` by (sentences, through), NaN without senders or a receiver.

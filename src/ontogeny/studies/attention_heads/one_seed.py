@@ -18,7 +18,7 @@ from ontogeny.metrics import head_types, ngram_baselines, pattern_shares
 from ontogeny.metrics.tokens_in_context import ClassifiedHead, classify_heads
 from ontogeny.store import Store, content_key
 from ontogeny.studies.attention_heads.assemble import Measured, contexts_group, training_group
-from ontogeny.studies.attention_heads.behaviour import Path, Trial, behave, find_contexts, patch, trial_data
+from ontogeny.studies.attention_heads.behaviour import Patch, Trial, behave, find_contexts, patch, trial_data
 from ontogeny.studies.attention_heads.refined import Refined, frozen_at, refined_llcs
 from ontogeny.studies.attention_heads.settings import AttentionHeadsSettings
 from ontogeny.studies.attention_heads.text import StudyText
@@ -124,8 +124,8 @@ def _paths(
     shared = {"model": _model(settings), "device": place.device, "data": data}
     depends = ["patch", *_depends(settings), list(senders), receiver, *(rows.numpy() for rows in data.values())]
 
-    def payload(step: int) -> Path:
-        return Path(settings, seed, step, senders, receiver)
+    def payload(step: int) -> Patch:
+        return Patch(settings, seed, step, senders, receiver)
 
     chunks = _chunks(checkpoints, checkpoints.steps, depends, payload, f"paths of seed {seed}")
     return _run(patch, chunks, checkpoints, shared, place, f"patching paths of seed {seed}")
