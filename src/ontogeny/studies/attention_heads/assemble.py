@@ -41,14 +41,19 @@ class Measured:
 GROUPS = tuple(field.name for field in fields(Measured))
 
 
+def side_by_side(parts: Sequence[xr.Dataset], dim: str) -> xr.Dataset:
+    """Parts of the same shape along one more dim; what they share in coordinates is theirs all."""
+    return xr.concat(
+        parts, dim, data_vars="all", coords="minimal", compat="override", join="exact", combine_attrs="drop"
+    )
+
+
 def joined(found: Sequence[Measured]) -> Measured:
     """Seeds side by side."""
     seeds = list(range(len(found)))
     return Measured(
         **{
-            name: xr.concat([getattr(one, name) for one in found], "seed", combine_attrs="drop").assign_coords(
-                seed=seeds
-            )
+            name: side_by_side([getattr(one, name) for one in found], "seed").assign_coords(seed=seeds)
             for name in GROUPS
         }
     )
@@ -97,7 +102,7 @@ def contexts_group(
         )
         for when in WHEN
     ]
-    out = xr.concat(each, "when", combine_attrs="drop")
+    out = side_by_side(each, "when")
     out = out.assign_coords(when=list(WHEN), step=("when", [steps[when] for when in WHEN]))
     moved = multigram_migrations(classified["early"], classified["last"])
     out["migrations"] = json.dumps([one._asdict() for one in moved[:MOST_MIGRATIONS]])

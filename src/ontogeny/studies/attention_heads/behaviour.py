@@ -17,6 +17,7 @@ from ontogeny.inputs.text import Tokenizer
 from ontogeny.interventions import LastToken, ablation_scores, bracket_sentences, path_patching_scores
 from ontogeny.metrics import attention_scores, composition_scores, in_context_learning_score, most_affected
 from ontogeny.metrics.hessian_trace import hessian_traces
+from ontogeny.studies.attention_heads.assemble import side_by_side
 from ontogeny.studies.attention_heads.settings import CODE, TEXT, AttentionHeadsSettings
 
 PERIOD, REPEATS = 25, 4
@@ -95,7 +96,7 @@ def behave(trial: Trial, shared: Mapping[str, Any]) -> xr.Dataset:
 
 def _brackets(model: nn.Module, data: Mapping[str, Tensor]) -> xr.Dataset:
     each = [ablation_scores(model, data[kind], kinds=["mean"], loss_fn=LastToken()) for kind in SENTENCES]
-    by_kind = xr.concat(each, "sentences", combine_attrs="drop").assign_coords(sentences=list(SENTENCES))
+    by_kind = side_by_side(each, "sentences").assign_coords(sentences=list(SENTENCES))
     names = {
         "ablation_score": "bracket_score",
         "ablation_score_se": "bracket_score_se",
@@ -118,7 +119,7 @@ def _traces(model: nn.Module, settings: AttentionHeadsSettings, data: Mapping[st
         )
         for name in names
     ]
-    both = xr.concat(each, "trace_dataset", combine_attrs="drop").assign_coords(trace_dataset=names)
+    both = side_by_side(each, "trace_dataset").assign_coords(trace_dataset=names)
     return both.rename(component="head")
 
 
@@ -136,7 +137,7 @@ def patch(path: Patch, shared: Mapping[str, Any]) -> xr.Dataset:
         )[["path_score", "path_score_se"]]
         for kind in SENTENCES
     ]
-    return xr.concat(each, "sentences", combine_attrs="drop").assign_coords(sentences=list(SENTENCES))
+    return side_by_side(each, "sentences").assign_coords(sentences=list(SENTENCES))
 
 
 def nothing_patched() -> xr.Dataset:

@@ -17,7 +17,7 @@ from ontogeny.inputs.checkpoints import Checkpoints
 from ontogeny.metrics import head_types, ngram_baselines, pattern_shares
 from ontogeny.metrics.tokens_in_context import ClassifiedHead, classify_heads
 from ontogeny.store import Store, content_key
-from ontogeny.studies.attention_heads.assemble import Measured, contexts_group, training_group
+from ontogeny.studies.attention_heads.assemble import Measured, contexts_group, side_by_side, training_group
 from ontogeny.studies.attention_heads.behaviour import Patch, Trial, behave, find_contexts, patch, trial_data
 from ontogeny.studies.attention_heads.refined import Refined, frozen_at, refined_llcs
 from ontogeny.studies.attention_heads.settings import AttentionHeadsSettings
@@ -64,9 +64,11 @@ def measure_seed(
     ]
     names = [sampler.name for sampler in settings.samplers]
     return Measured(
-        behaviour=behaviour.merge(paths).assign(receiver=receiver, senders=" ".join(senders), pair=" ".join(pair)),
-        heads=xr.concat([one.heads for one in refined], "setting").assign_coords(setting=names),
-        whole=xr.concat([one.whole for one in refined], "setting").assign_coords(setting=names),
+        behaviour=behaviour.merge(paths, compat="no_conflicts").assign(
+            receiver=receiver, senders=" ".join(senders), pair=" ".join(pair)
+        ),
+        heads=side_by_side([one.heads for one in refined], "setting").assign_coords(setting=names),
+        whole=side_by_side([one.whole for one in refined], "setting").assign_coords(setting=names),
         contexts=contexts_group(settings, classified, affected, types, _two(settings, checkpoints)),
         training=training_group(trained, _baselines(settings, text, place.store)),
     )
@@ -175,7 +177,7 @@ def _baselines(settings: AttentionHeadsSettings, text: StudyText, store: Store) 
     key = content_key("n-grams", text.training.digest, len(rows), *(data.numpy() for data in text.datasets.values()))
     if not store.has(key):
         each = [ngram_baselines(rows, data, settings.model.vocabulary) for data in text.datasets.values()]
-        found = xr.concat(each, "dataset", combine_attrs="drop").assign_coords(dataset=list(text.datasets))
+        found = side_by_side(each, "dataset").assign_coords(dataset=list(text.datasets))
         store.save(key, found.rename(loss="baseline_loss", loss_se="baseline_loss_se"))
     return store.load(key)
 
@@ -216,5 +218,5 @@ def _run(
 ) -> xr.Dataset:
     gpus = torch.cuda.device_count() if place.device == "cuda" else 0
     place.run_chunks(work, chunks, place.store, text=words, shared=shared, parts=checkpoints.weights, gpus=gpus)
-    found = xr.concat([place.store.load(chunk.key) for chunk in chunks], "checkpoint", combine_attrs="drop")
+    found = side_by_side([place.store.load(chunk.key) for chunk in chunks], "checkpoint")
     return found.assign_coords(step=("checkpoint", [chunk.part for chunk in chunks]))

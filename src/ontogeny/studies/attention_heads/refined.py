@@ -25,6 +25,7 @@ from ontogeny.inputs.checkpoints import Checkpoints
 from ontogeny.inputs.language_losses import DivergenceFrom, NextToken
 from ontogeny.sampling.estimate import calibrate
 from ontogeny.store import Store, content_key
+from ontogeny.studies.attention_heads.assemble import side_by_side
 from ontogeny.studies.attention_heads.settings import CODE, ONE_LAYER, TEXT, AttentionHeadsSettings, Sampler
 
 PAIR = "both induction heads"
@@ -139,7 +140,7 @@ def _joined(parts: Sequence[xr.Dataset], components: Sequence[str] | None, kept:
                 one[name] = xr.full_like(one["llc"], float(part.attrs[name]))
         one = one.isel(component=0, drop=True) if components is None else one.reindex(component=list(components))
         ready.append(one.drop_attrs())
-    joined = xr.concat(ready, "dataset", combine_attrs="drop", join="outer")
+    joined = side_by_side(ready, "dataset")
     joined["chains_lost"] = joined["chains_lost"].fillna(0).astype(np.int64)
     for word in ("status", "regime"):
         joined[word] = joined[word].fillna("").astype(object)
