@@ -113,7 +113,7 @@ def traces(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
 
 def attention(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
     """The scores that types rest on; center-left and right of figure 24."""
-    rows = [
+    rows: list[tuple[str, str, Mapping[str, str]]] = [
         ("previous-token score", "previous_token", {}),
         ("current-token score", "current_token", {}),
         ("prefix-matching score", "prefix_matching", {}),

@@ -27,7 +27,7 @@ def curves_of(heads: xr.Dataset, layer: int, datasets: Sequence[str]) -> xr.Data
     """λ̂ of the heads of a layer, dims (head, checkpoint, dataset), of one seed; heads with a gap are left out."""
     own = [str(name) for name in heads["component"].values if str(name).startswith(f"{layer}:")]
     llc = heads["llc"].sel(component=own, dataset=list(datasets)).rename(component="head")
-    whole = np.isfinite(llc).all([dim for dim in llc.dims if dim != "head"])
+    whole = llc.notnull().all([dim for dim in llc.dims if dim != "head"])
     return llc.isel(head=np.flatnonzero(whole.values))
 
 

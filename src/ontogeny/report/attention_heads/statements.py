@@ -16,7 +16,8 @@ import xarray as xr
 
 from ontogeny.estimators.status import usable
 from ontogeny.report.attention_heads.effects import NOTHING, Effect, above, correlation, equal, plainly
-from ontogeny.report.words import listed, number
+from ontogeny.report.words import listed
+from ontogeny.report.words import number as rounded
 
 ALIKE = 0.1
 """Two λ̂ within a tenth of their mean are equal."""
@@ -59,6 +60,11 @@ class Run(NamedTuple):
             return math.nan, math.nan
         one = self.heads.sel(at).isel(checkpoint=place)
         return float(one["llc"]), float(one["llc_se"])
+
+
+def number(value: float) -> str:
+    """Rounded; an em dash for NaN."""
+    return rounded(value if math.isfinite(value) else None)
 
 
 def run_of(measured: Mapping[str, xr.Dataset], setting: str, seed: int, stages: Any, clusters: Any) -> Run:

@@ -11,7 +11,6 @@ measured at the same (nβ, γ).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,17 +79,19 @@ def refined_llcs(
         **where: executor, address, workers and progress of ``og.measure``.
     """
     model = AttentionOnly(settings.model.config(), 0)
-    call = partial(measure, model, checkpoints, **at, **sampler.arguments(), seed=settings.seed, **where)
+    fixed: dict[str, Any] = {**at, **sampler.arguments(), **where, "seed": settings.seed}
+
+    def call(data: dict[str, Tensor], loss: Any, components: Any, name: str, *more: str) -> xr.Dataset:
+        return measure(model, checkpoints, data, loss, components, ("llc", *more), out=folder / name, **fixed)
+
     heads: dict[str, Any] = {head: head for head in settings.heads}
     pair_too = heads | ({PAIR: list(pair)} if len(pair) > 1 else {})
     both = {name: datasets[name] for name in (TEXT, CODE) if name in datasets}
-    of_text = call(both, NextToken(), pair_too, out=folder / "heads")
-    one_layer = call(
-        {ONE_LAYER: datasets[TEXT]}, DivergenceFrom(references[ONE_LAYER]), heads, out=folder / "one-layer"
-    )
-    whole = call(dict(datasets), NextToken(), None, ("llc", "loss"), out=folder / "whole")
+    of_text = call(both, NextToken(), pair_too, "heads")
+    one_layer = call({ONE_LAYER: datasets[TEXT]}, DivergenceFrom(references[ONE_LAYER]), heads, "one-layer")
+    whole = call(dict(datasets), NextToken(), None, "whole", "loss")
     generated = [
-        call({name: datasets[TEXT]}, DivergenceFrom(reference), None, ("llc", "loss"), out=folder / f"whole-{name[:3]}")
+        call({name: datasets[TEXT]}, DivergenceFrom(reference), None, f"whole-{name.split('-')[0]}", "loss")
         for name, reference in references.items()
     ]
     return Refined(

@@ -90,7 +90,9 @@ def _write(store: Store, settings: AttentionHeadsSettings, found: list[Measured]
     if len(found) < _seeds_there(store):
         return
     attrs = {"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": len(found)}
-    write_zarr(store.folder / "results.zarr", {None: xr.Dataset(attrs=attrs), **in_groups(joined(found))})
+    groups: dict[str | None, xr.Dataset] = {None: xr.Dataset(attrs=attrs)}
+    groups.update(in_groups(joined(found)))
+    write_zarr(store.folder / "results.zarr", groups)
 
 
 def _seeds_there(store: Store) -> int:
