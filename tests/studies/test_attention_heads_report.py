@@ -203,7 +203,7 @@ def test_what_a_run_cannot_tell_comes_with_the_effect_it_would_have_detected(sum
     assert equal(0.01, 0.01, 0.5, "").holds is True and equal(0.6, 0.01, 0.5, "").holds is False
     assert equal(0.5, 0.1, 0.5, "").holds is None
     assert above(np.nan, 0.1, "").holds is None
-    few = correlation([1, 2, 3, 4, 5, 6], [2, 1, 4, 3, 6, 5], "six heads")
+    few = correlation([1, 2, 3, 4, 5, 6], [2, 1, 5, 3, 6, 4], "six heads")
     assert few.holds is None and few.detectable > abs(few.value)
     assert verdict([weak, above(1.0, 0.1, "")]) == "agrees" and verdict([weak]) == "cannot be told"
     assert verdict([plainly(True, 1, ""), plainly(False, 1, "")]) == "cannot be told"
