@@ -63,7 +63,7 @@ def main() -> None:
         tokens = (trained.tokens(step) or 0) / 1e6
         cells = []
         for name in NAMES:
-            head = str(found["head"].values[int(found[name].argmax())])
+            head = str(found["head"].values[int(found[name].values.argmax())])
             value, error = (float(found[word].sel(head=head)) for word in (name, f"{name}_se"))
             cells.append(f"{head} {value:.3f} ± {error:.3f}".rjust(22))
             if value < FORMED:
