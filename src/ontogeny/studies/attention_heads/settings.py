@@ -5,8 +5,9 @@ Wang et al. (arXiv:2410.02984) train two layers of eight heads, width 256, conte
 
 - `quick` has a quarter of the width's square, an eighth of the context and a fifth of the vocabulary, since a step of a
   chain costs 6 operations a weight and token: 1.6 GFLOP for 8 × 128 tokens. 16 heads and one pair on two data sets at 8
-  checkpoints are then 54,400 such steps, and with the generated data and the whole model 93,000 in all, about 150
-  TFLOP or 25 minutes at 100 GFLOP/s; training takes 20 TFLOP.
+  checkpoints are then 54,400 such steps, and with the generated data and the whole model 93,000 in all, about 170
+  TFLOP or 28 minutes at 100 GFLOP/s. With the checks of 464 estimates, training of three models (36 TFLOP), trials of
+  heads (24 TFLOP) and the reading of text, about 50 minutes; counted, not run.
 - The training mixture holds code, or w* would be far from a minimum on code and λ̂ there would say how much loss there
   is to gain.
 - What λ̂ and behaviour are measured on is text that no model was trained on: held-out documents of the same sources. The
