@@ -10,7 +10,7 @@ import ontogeny as og
 from ontogeny.core.rng import generator
 from ontogeny.inputs.algorithmic_tasks import CumulativeSums, SignOfSum, SortedLists, SortedPart
 from ontogeny.store import read_zarr
-from ontogeny.studies.sorting import measure, settings, study
+from ontogeny.studies.sorting import settings, study, train
 from ontogeny.studies.sorting.settings import SortingSettings, Variant
 
 TINY = SortingSettings(
@@ -86,7 +86,7 @@ def test_running_again_computes_nothing_and_more_seeds_keep_the_first(finished, 
 def test_a_model_comes_back_from_flat_weights():
     variant = TINY.variants[1]
     model = variant.model(3)
-    again = measure.loaded(variant, measure.flat(model.state_dict()))
+    again = train.loaded(variant, train.flat(model.state_dict()))
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
 
