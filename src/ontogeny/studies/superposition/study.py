@@ -15,6 +15,7 @@ from ontogeny.core.schema import describe
 from ontogeny.core.version import __version__
 from ontogeny.execution.executors import executor as get_executor
 from ontogeny.execution.local import Chunk
+from ontogeny.sampling.around_centers import NOISE_PAIRS
 from ontogeny.sampling.compiled import compiler_available
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
 from ontogeny.studies.start import check_call, say_if_slow
@@ -29,7 +30,7 @@ CONSTANTS = {
     "data block": measure.DATA_BLOCK,
     "loss examples": measure.LOSS_EXAMPLES,
     "curvature examples": measure.CURVATURE_EXAMPLES,
-    "noise pairs": measure.NOISE_PAIRS,
+    "noise pairs": NOISE_PAIRS,
     "indicators": 2,
 }
 """What stored chunks depend on besides the settings."""
