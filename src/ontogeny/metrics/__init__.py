@@ -9,11 +9,19 @@ from ontogeny.metrics.structure import (
     participation_ratio,
     translational_symmetry,
 )
-from ontogeny.metrics.vocabulary import anti_states, crystallization, opposition, owners, regions
+from ontogeny.metrics.vocabulary import (
+    anti_states,
+    crystallization,
+    crystallization_by_chance,
+    opposition,
+    owners,
+    regions,
+)
 
 __all__ = [
     "anti_states",
     "crystallization",
+    "crystallization_by_chance",
     "full_circuits",
     "head_overlap",
     "matrix_rank",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import plotly.graph_objects as go
@@ -41,6 +41,26 @@ def clock(steps: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(steps > 0, steps, later.min() / 2 if later.size else 1.0)
 
 
+def step_axis(steps: NDArray[np.float64]) -> dict[str, object]:
+    """A logarithmic axis of training steps with a tick at each power of ten, and one for step 0 where there is one."""
+    powers = [10**power for power in range(int(np.log10(max(steps.max(), 1.0))) + 1)]
+    places, words = [float(power) for power in powers], [f"{power:,}" for power in powers]
+    if steps.min() == 0:
+        places, words = [float(clock(steps)[0]), *places], ["0", *words]
+    return {"type": "log", "tickvals": places, "ticktext": words}
+
+
+def _llc_axis(measured: Iterable[xr.Dataset]) -> dict[str, object]:
+    """Logarithmic, since the hills of λ̂ differ by orders of magnitude; linear where no usable λ̂ is positive."""
+    values = np.concatenate([one["llc"].where(usable(one)).values.astype(float).ravel() for one in measured])
+    positive = values[values > 0]
+    if not positive.size:
+        return {}
+    low, high = np.log10(positive.min()), np.log10(positive.max())
+    edge = 0.05 * (high - low) + 0.05
+    return {"type": "log", "range": [low - edge, high + edge], "dtick": 1 if high - low > 1.5 else "D2"}
+
+
 def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
     """One seed: curves over log step above the QK and OV circuits of every head, with a slider, a button and a cursor.
 
@@ -70,18 +90,24 @@ def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
             for trace in _curve(measurements, name, clock(steps)):
                 made.add_trace(trace, row=row, col=1)
         made.update_yaxes(title_text=title, row=row, col=1)
-        made.update_xaxes(type="log", row=row, col=1, matches="x", showticklabels=row == 3)
+        made.update_xaxes(**step_axis(steps), row=row, col=1, matches="x", showticklabels=row == 3)
     made.update_xaxes(title_text="training step", row=3, col=1)
+    made.update_yaxes(**_llc_axis([measurements]), row=1, col=1)
     first = len(made.data)
     pictures = [levels(measurements[name].sel(head=head)) for name in ("qk", "ov") for head in heads]
     shown = len(steps) - 1
     for number, values in enumerate(pictures):
         row, col = divmod(number, len(heads))
+        place = len(PANELS) + 1 + number
         made.add_trace(_heatmap(values[shown], row == 0, number == len(pictures) - 1), row=4 + row, col=1 + col)
-        made.update_xaxes(title_text="source token" if row == 0 else "output token", row=4 + row, col=1 + col)
+        made.update_xaxes(
+            title_text="source token" if row == 0 else "output token", constrain="domain", row=4 + row, col=1 + col
+        )
         made.update_yaxes(
             title_text=("destination token" if row == 0 else "source token") if col == 0 else "",
             autorange="reversed",
+            scaleanchor=f"x{place}",
+            constrain="domain",
             row=4 + row,
             col=1 + col,
         )
@@ -106,7 +132,8 @@ def _curve(one: xr.Dataset, name: str, x: NDArray[np.float64]) -> list[go.Scatte
     if name == "llc":
         values = np.where(usable(one).values, values, np.nan)
         error = 1.96 * one["llc_se"].values.astype(float)
-        out.append(theme.band(x, values - error, values + error, colour))
+        low = np.where(values > 0, np.maximum(values - error, values / 100), values - error)  # for its logarithm
+        out.append(theme.band(x, low, values + error, colour))
     hover = f"step %{{x}}<br>{label} %{{y:.4g}}<extra></extra>"
     line = {"color": colour, "width": 2}
     out.append(
@@ -215,8 +242,10 @@ def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
                            hovertemplate=f"{model}<br>step %{{x}}<br>%{{y:.4g}}<extra></extra>"),
                 row=row, col=1,
             )  # fmt: skip
+    longest = max((one["step"].values.astype(float) for one in measured.values()), key=max)
     for row, name in enumerate(names, start=1):
         made.update_yaxes(title_text=CURVES[name][0], row=row, col=1)
-        made.update_xaxes(type="log", row=row, col=1)
+        made.update_xaxes(**step_axis(longest), row=row, col=1)
+    made.update_yaxes(**_llc_axis(measured.values()), row=1, col=1)
     made.update_xaxes(title_text="training step", row=len(names), col=1)
     return made

@@ -12,7 +12,15 @@ import xarray as xr
 from ontogeny.analysis import t_interval
 from ontogeny.analysis.rise_and_fall import LAST, arrival, first_hill, peak_and_fall, since
 from ontogeny.estimators.status import usable
-from ontogeny.metrics.vocabulary import OPPOSED, anti_states, crystallization, opposition, owners, regions
+from ontogeny.metrics.vocabulary import (
+    OPPOSED,
+    anti_states,
+    crystallization,
+    crystallization_by_chance,
+    opposition,
+    owners,
+    regions,
+)
 from ontogeny.report.health import count_health
 from ontogeny.report.words import plain
 
@@ -134,7 +142,7 @@ def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
     """Vocabulary regions and anti-states, where outputs are tokens; triangles are over the regions at the end."""
     names = (
         "regions_end", "regions_by_head", "opposition_end", "anti_states_end", "anti_state_step",
-        "crystallization_start", "crystallization_end", "crystallization_step",
+        "crystallization_by_chance", "crystallization_start", "crystallization_end", "crystallization_step",
     )  # fmt: skip
     if one.sizes["source"] != one.sizes["output"]:
         return dict.fromkeys(names)
@@ -160,6 +168,7 @@ def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
         over_seeds(lowest.isel(checkpoint=-1)),
         over_seeds(anti_states(last)),
         over_seeds(_for_good(lowest <= OPPOSED)),
+        over_seeds(xr.DataArray([crystallization_by_chance(owned.sel(seed=seed)) for seed in one["seed"].values])),
         over_seeds(crystals.isel(checkpoint=0)),
         over_seeds(at_the_end(crystals)),
         over_seeds(arrival(crystals, CRYSTALLIZED)),

@@ -78,6 +78,7 @@ FINDINGS = {
     "opposition_end": "lowest cosine of a head's OV with the others' sum, last",
     "anti_states_end": "anti-state heads, last",
     "anti_state_step": "an anti-state for good, step",
+    "crystallization_by_chance": "crystallization of QK without any order",
     "crystallization_start": "crystallization of QK before training",
     "crystallization_end": "crystallization of QK, end",
     "crystallization_step": "95 % of the final crystallization for good, step",
