@@ -185,17 +185,17 @@ NEIGHBOURS = {
 """What λ̂ is measured at, by the factors of nβ and γ."""
 
 _ALL = (
-    Variant("1 head", "one head", 8_000, heads=1),
-    Variant("2 heads", "two heads, the baseline", 8_000),
-    Variant("3 heads", "three heads", 8_000, heads=3),
-    Variant("4 heads", "four heads", 8_000, heads=4),
-    Variant("no layer norm", "two heads, no layer norm", 8_000, layer_norm=False),
-    Variant("no decay", "two heads, no weight decay", 8_000, weight_decay=0.0),
-    Variant("neither", "two heads, neither layer norm nor decay", 8_000, layer_norm=False, weight_decay=0.0),
-    Variant("noise", "two heads, neighbours swapped", 8_000, swaps=True),
-    Variant("202 tokens", "two heads, a vocabulary of 202", 8_000, numbers=201),
-    Variant("20 numbers", "two heads, lists of 20", 5_000, length=20),
-    Variant("cumulative sum", "sign of the cumulative sum, one head and one MLP", 8_000, heads=1, cumulative=True),
+    Variant("1 head", "one head", 5_000, heads=1),
+    Variant("2 heads", "two heads, the baseline", 5_000),
+    Variant("3 heads", "three heads", 5_000, heads=3),
+    Variant("4 heads", "four heads", 5_000, heads=4),
+    Variant("no layer norm", "two heads, no layer norm", 5_000, layer_norm=False),
+    Variant("no decay", "two heads, no weight decay", 5_000, weight_decay=0.0),
+    Variant("neither", "two heads, neither layer norm nor decay", 5_000, layer_norm=False, weight_decay=0.0),
+    Variant("noise", "two heads, neighbours swapped", 5_000, swaps=True),
+    Variant("202 tokens", "two heads, a vocabulary of 202", 5_000, numbers=201),
+    Variant("20 numbers", "two heads, lists of 20", 3_000, length=20),
+    Variant("cumulative sum", "sign of the cumulative sum, one head and one MLP", 5_000, heads=1, cumulative=True),
 )
 _FULL_STEPS = {"no layer norm": 60_000, "4 heads": 100_000}
 
@@ -208,7 +208,7 @@ PRESETS = {
     "quick": SortingSettings(
         "quick", tuple(_shortened(name, 7000) for name in ("1 head", "2 heads")), early=13, linear=7, seeds=2, several=4
     ),
-    "variants": SortingSettings("variants", _ALL, early=12, linear=8, seeds=1, several=3, baseline_seeds=5),
+    "variants": SortingSettings("variants", _ALL, early=10, linear=6, seeds=1, several=2, baseline_seeds=5),
     "full": SortingSettings(
         "full",
         tuple(replace(one, steps=_FULL_STEPS.get(one.name, 60_000)) for one in _ALL),
@@ -221,6 +221,6 @@ PRESETS = {
 
 DESCRIPTIONS = {
     "quick": "1 and 2 heads, 7000 steps, 20 checkpoints",
-    "variants": "every variant, up to 8000 steps, 20 checkpoints",
+    "variants": "every variant, up to 5000 steps, 16 checkpoints",
     "full": "every variant at the document's lengths, 60 checkpoints",
 }
