@@ -33,6 +33,12 @@ class Moments:
         """About how many eigenvalues are above the threshold, from each probe, shape ``(probes,)``."""
         return self.values @ step_coefficients(_place(threshold, self.span), self.values.shape[1] - 1)
 
+    def counted(self, eigenvalue: float, threshold: float) -> float:
+        """p at an eigenvalue: as what part of one it is counted, 0 to 1."""
+        place = np.clip(_place(eigenvalue, self.span), -1.0, 1.0)
+        coefficients = step_coefficients(_place(threshold, self.span), self.values.shape[1] - 1)
+        return float(np.polynomial.chebyshev.chebval(place, coefficients))
+
     def resolution(self, threshold: float) -> float:
         """Over which width in loss/weight² the polynomial rises from 0.1 to 0.9: eigenvalues there count in part."""
         degree = self.values.shape[1] - 1

@@ -59,12 +59,14 @@ class Krylov:
     """Shape ``(starts, steps, d)``."""
 
     def eigen(self, steps: int | None = None) -> tuple[Floats, Floats]:
-        """Eigenvalues and eigenvectors of the tridiagonal matrices of the first ``steps``."""
+        """Eigenvalues and eigenvectors of the tridiagonal matrices of the first ``steps``; NaN if a product was not finite."""
         count = steps or self.diagonal.shape[1]
         matrices = np.zeros((len(self.diagonal), count, count))
         at = np.arange(count)
         matrices[:, at, at] = self.diagonal[:, :count]
         matrices[:, at[1:], at[:-1]] = matrices[:, at[:-1], at[1:]] = self.beside[:, : count - 1]
+        if not np.isfinite(matrices).all():
+            return np.full(matrices.shape[:2], np.nan), np.full(matrices.shape, np.nan)
         values, vectors = np.linalg.eigh(matrices)
         return values, vectors
 
