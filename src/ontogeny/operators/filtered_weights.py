@@ -15,7 +15,7 @@ from ontogeny.operators.linear_operator import Operator
 def threshold_of_loss(
     operator: Operator, weights: Tensor, loss_at: Callable[[Tensor], float], allowed: float, steps: int
 ) -> tuple[float, float]:
-    """The highest threshold below which all eigendirections can be dropped from w* before the loss rises by ``allowed``.
+    """The highest threshold below which w* can lose its parts along all eigenvectors for a rise in loss ``allowed``.
 
     "Dropped" is w* projected on the eigenvectors with h above the threshold, and its loss is evaluated, not expanded:
     w*, flat in ``weights``, is written in the Krylov basis that it starts, in which dropping is a change of few

@@ -59,7 +59,7 @@ class Krylov:
     """Shape ``(starts, steps, d)``."""
 
     def eigen(self, steps: int | None = None) -> tuple[Floats, Floats]:
-        """Eigenvalues and eigenvectors of the tridiagonal matrices of the first ``steps``; NaN if a product was not finite."""
+        """Eigenvalues and eigenvectors of the tridiagonal matrices of the first ``steps``; NaN if a product was."""
         count = steps or self.diagonal.shape[1]
         matrices = np.zeros((len(self.diagonal), count, count))
         at = np.arange(count)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ontogeny.core.types import Params
 
 AT_ONCE = 32
-"""So many cotangents are taken back together; on a processor more gain nothing, and each holds its own intermediates."""
+"""So many cotangents are taken back together; each holds its own intermediates, and more gain nothing on a processor."""
 
 
 def flatten(params: Params) -> np.ndarray:

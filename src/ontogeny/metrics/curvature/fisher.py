@@ -94,9 +94,7 @@ def fisher_trace(
     drawn: dict[str, Sequences] = {}
     if contexts == "model":
         named = data if type(data) is dict else {"data": data}
-        drawn = {
-            name: sequences or sample_sequences(model, values, samples, seed) for name, values in named.items()
-        }
+        drawn = {name: sequences or sample_sequences(model, values, samples, seed) for name, values in named.items()}
         rows = {name: one.tokens for name, one in drawn.items()}
         count = len(next(iter(drawn.values())).tokens) if drawn else samples
         given = Arguments(model, rows, loss_fn, components, count, batch_size, seed, device)
@@ -124,8 +122,8 @@ def _check(contexts: str, estimator: str, sequences: Any) -> None:
     check_choice("estimator", estimator, ESTIMATORS)
     if estimator == "hessian" and contexts == "data":
         raise OntogenyError(
-            "estimator = 'hessian' needs contexts = 'model', since only at the model's own sequences is the Hessian the "
-            "Fisher matrix; got contexts = 'data'. On the data it is og.metrics.hessian_trace."
+            "estimator = 'hessian' needs contexts = 'model', since only at the model's own sequences is the Hessian "
+            "the Fisher matrix; got contexts = 'data'. On the data it is og.metrics.hessian_trace."
         )
     if sequences is None:
         return
@@ -149,7 +147,9 @@ def _products(sampled: Sampled, estimator: str, batch: Batch) -> Any:
 def _module_loss(sampled: Sampled) -> ModuleLoss:
     loss = sampled.problem.loss
     if not isinstance(loss, ModuleLoss):
-        raise OntogenyError("model must be a torch.nn.Module with a law of its outputs; got a Potential, which has none.")
+        raise OntogenyError(
+            "model must be a torch.nn.Module with a law of its outputs; got a Potential, which has none."
+        )
     return loss
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -51,7 +51,9 @@ class Sampled:
     def hessian(self) -> Operator:
         """The Hessian of the mean loss over all examples drawn."""
         problem = self.problem
-        product = averaged(lambda batch: hessian_products(problem.loss, problem.center, batch), self.batches, self.sizes)
+        product = averaged(
+            lambda batch: hessian_products(problem.loss, problem.center, batch), self.batches, self.sizes
+        )
         return Operator(product, problem.center)
 
     def stream(self, *labels: Any) -> torch.Generator:
@@ -104,23 +106,22 @@ class Arguments:
         if not datasets:
             raise OntogenyError("data must name at least one data set, as in {'train': (x, y)}; the dict is empty.")
         module = self.model if isinstance(self.model, nn.Module) else None
-        selections = None if module is None else by_name(module, self.components)
-        if selections is None:
-            selections = {self.components if isinstance(self.components, str) else _only(self.components): self.components}
+        named = None if module is None else by_name(module, self.components)
+        selections = {_only(self.components): self.components} if named is None else named
         found: dict[tuple[Any, Any], Numbers] = {}
         with undisturbed(module):
             forwards = SharedForwards()
             for dataset, values in datasets.items():
                 for component, selection in selections.items():
                     found[component, dataset] = one(self._sampled(values, selection, forwards, groups))
-        shape = (len(selections), len(datasets))
-        names = {name: value for name, value in next(iter(found.values())).items()}
-        out = xr.Dataset(coords={"component": list(selections), "dataset": list(datasets)})
-        for name, first in names.items():
-            dims = first[0] if isinstance(first, tuple) else ()
-            each = [np.asarray(value[name][1] if dims else value[name]) for value in found.values()]
-            stacked = np.stack([each[d * shape[0] + c] for c in range(shape[0]) for d in range(shape[1])])
-            out[name] = (("component", "dataset", *dims), stacked.reshape(*shape, *stacked.shape[1:]))
+        rows = [
+            xr.concat(
+                [xr.Dataset(found[component, dataset]) for dataset in datasets], pd.Index(datasets, name="dataset")
+            )
+            for component in selections
+        ]
+        out = xr.concat(rows, pd.Index(selections, name="component"))
+        out = out.transpose("component", "dataset", ...)
         out.attrs = {"samples": self.samples, "seed": self.seed, "ontogeny_version": __version__}
         out.attrs |= {name: value for name, value in settings.items() if value is not None}
         return describe(out)
@@ -142,7 +143,8 @@ class Arguments:
 
 
 def _only(components: Any) -> str:
-    return "all" if components is None else "selected"
+    """What a single selection is called."""
+    return "all" if components is None else components if isinstance(components, str) else "selected"
 
 
 def check_counts(**counts: Any) -> None:
@@ -153,7 +155,9 @@ def check_counts(**counts: Any) -> None:
     """
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise OntogenyError(f"{name} must be a whole number of at least 1; got {value!r}. Leave it out for the rule.")
+            raise OntogenyError(
+                f"{name} must be a whole number of at least 1; got {value!r}. Leave it out for the rule."
+            )
 
 
 def check_positive(**numbers: Any) -> None:

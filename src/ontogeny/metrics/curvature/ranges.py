@@ -31,7 +31,8 @@ def rank_ranges(
     the checkpoint's own |λ|max asks for if that is more.
 
     Args:
-        extremes: ``hessian_min`` and ``hessian_max`` along ``dim``, as from :func:`extreme_eigenvalues`; other dims stay.
+        extremes: ``hessian_min`` and ``hessian_max`` along ``dim``, as :func:`extreme_eigenvalues` gives them; other
+            dims stay.
         method: "smoothed", "stage" or "adaptive".
         window: checkpoints, an odd number; fewer at the ends.
         stages: for "stage" the steps at which a new one begins, increasing; ``extremes`` must then have ``step``.
@@ -50,20 +51,19 @@ def rank_ranges(
     missing = [name for name in ("hessian_min", "hessian_max") if name not in extremes]
     if missing or dim not in extremes.dims:
         raise OntogenyError(
-            f"extremes must have hessian_min and hessian_max along {dim!r}, as og.metrics.extreme_eigenvalues gives for "
-            f"each checkpoint; got {', '.join(map(str, extremes.data_vars)) or 'nothing'}."
+            f"extremes must have hessian_min and hessian_max along {dim!r}, as og.metrics.extreme_eigenvalues gives "
+            f"them for each checkpoint; got {', '.join(map(str, extremes.data_vars)) or 'nothing'}."
         )
-    own = np.maximum(abs(extremes["hessian_min"]), abs(extremes["hessian_max"]))
+    low, high = abs(extremes["hessian_min"]), abs(extremes["hessian_max"])
+    own = high.where(high > low, low)
     scale = own
     if method == "smoothed":
         scale = own.rolling({dim: window}, center=True, min_periods=1).median()
     elif method == "stage":
         stage = _stages(extremes, stages, dim)
-        scale = xr.concat(
-            [own.isel({dim: stage == s}).max(dim) for s in stage], dim
-        ).transpose(*own.dims)
+        scale = xr.concat([own.isel({dim: stage == s}).max(dim) for s in stage], dim).transpose(*own.dims)
         scale = scale.assign_coords(own.coords)
-    reach = ROOM * np.maximum(scale, own)
+    reach = ROOM * scale.where(scale > own, own)
     return describe(xr.Dataset({"range_low": -reach, "range_high": reach, "rank_threshold": FRACTION * scale}))
 
 

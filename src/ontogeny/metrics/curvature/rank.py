@@ -125,7 +125,7 @@ def hessian_rank(
         whole = operator.dim <= min(products, MOST_DENSE) if exact is None else exact
         found = spectra(sampled, operator, probes, steps, exact=whole)
         if not found.finite:
-            nothing = {name: math.nan for name in NUMBERS} | {"hessian_rank_status": "not_finite"}
+            nothing = dict.fromkeys(NUMBERS, math.nan) | {"hessian_rank_status": "not_finite"}
             return nothing | ({"loss_increase": math.nan} if method == "loss" else {})
         at, rise = how.at(sampled, operator, found, steps)
         out = _count(sampled, operator, found, at, how.span_for(found), probes, degree)
@@ -207,7 +207,9 @@ class Threshold:
 def _check_span(span: Any) -> None:
     pair = isinstance(span, tuple | list) and len(span) == 2
     if not pair or not all(isinstance(end, int | float) and math.isfinite(end) for end in span) or span[0] >= span[1]:
-        raise OntogenyError(f"span must be two finite numbers (low, high), low below high, in loss/weight²; got {span!r}.")
+        raise OntogenyError(
+            f"span must be two finite numbers (low, high), low below high, in loss/weight²; got {span!r}."
+        )
 
 
 def _count(

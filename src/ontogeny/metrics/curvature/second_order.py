@@ -112,9 +112,7 @@ def pull(h: Floats, n_beta: float, localization: float) -> Floats:
     return n_beta**2 / kappa * (1 - n_beta * h / (2 * kappa))
 
 
-def second_order_of_dense(
-    hessians: Any, gradients: Any, n_beta: float, localization: float
-) -> tuple[Floats, Floats]:
+def second_order_of_dense(hessians: Any, gradients: Any, n_beta: float, localization: float) -> tuple[Floats, Floats]:
     """The same two parts for many positions at once, from whole matrices ``(positions, d, d)`` and ``(positions, d)``.
 
     For studies of small models in batches. Both of shape ``(positions,)``; NaN where some κ is not positive.
@@ -122,7 +120,6 @@ def second_order_of_dense(
     values, vectors = np.linalg.eigh(np.asarray(hessians, dtype=np.float64))
     along = np.einsum("pij,pi->pj", vectors, np.asarray(gradients, dtype=np.float64))
     kappa = n_beta * values + localization
-    defined = (kappa > 0).all(1)
-    kappa = np.where(defined[:, None], kappa, np.nan)
-    curvature = (0.5 * n_beta * values / kappa).sum(1)
-    return curvature, -(pull(np.where(defined[:, None], values, np.nan), n_beta, localization) * along**2).sum(1)
+    values = np.where((kappa > 0).all(1, keepdims=True), values, np.nan)
+    curvature = (0.5 * n_beta * values / (n_beta * values + localization)).sum(1)
+    return curvature, -(pull(values, n_beta, localization) * along**2).sum(1)

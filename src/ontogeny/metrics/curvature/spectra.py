@@ -62,7 +62,12 @@ class Spectra:
 
 
 def spectra(
-    sampled: Sampled, operator: Operator, probes: int, steps: int, start: Tensor | None = None, exact: bool | None = None
+    sampled: Sampled,
+    operator: Operator,
+    probes: int,
+    steps: int,
+    start: Tensor | None = None,
+    exact: bool | None = None,
 ) -> Spectra:
     """Lanczos from ``probes`` Rademacher vectors (and from ``start``), or the whole matrix.
 

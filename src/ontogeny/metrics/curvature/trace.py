@@ -75,7 +75,9 @@ def hessian_trace(
     check_choice("method", method, tuple(METHODS))
 
     def one(sampled: Sampled) -> Numbers:
-        value, error = group_traces(sampled, [_product(sampled, n) for n in range(len(sampled.batches))], probes, method)
+        value, error = group_traces(
+            sampled, [_product(sampled, n) for n in range(len(sampled.batches))], probes, method
+        )
         return numbers("hessian_trace", value, error)
 
     return arguments.measure(one, GROUPS, probes=probes, method=method)
