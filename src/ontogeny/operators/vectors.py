@@ -12,7 +12,7 @@ from torch import Tensor
 from ontogeny.core.types import Params
 
 AT_ONCE = 32
-"""So many cotangents are taken back together; each holds its own intermediates, and more gain nothing on a processor."""
+"""So many cotangents are taken back together: each has intermediates of its own, and more gain nothing."""
 
 
 def flatten(params: Params) -> np.ndarray:

@@ -14,7 +14,7 @@ from ontogeny.metrics.curvature.spectra import spectra
 from ontogeny.operators.eigenvalues import extreme_eigenvalues as both_ends
 from ontogeny.operators.lanczos import density
 
-ROOM = 3.0
+ROOM = 4.0
 """Widths that the grid goes beyond the spectrum on either side."""
 
 
