@@ -46,7 +46,7 @@ def law_of(output: Tensor, losses: Tensor, name: str = "loss_fn") -> Law:
     """The law that the mean of ``losses`` stands for, ``output`` being in its computation.
 
     For cross-entropy ∂²L/∂z² is a·(diag(p) - ppᵀ) by position, p = softmax(z), for squared error a·1; a follows from
-    one product with a random vector, and the form is checked with another.
+    one product with a random vector, and the form is checked with another (and a is no function of z).
 
     Raises:
         OntogenyError: if it is neither.
@@ -55,8 +55,12 @@ def law_of(output: Tensor, losses: Tensor, name: str = "loss_fn") -> Law:
     value = output.detach()
     first, second = (_normal_like(value, seed) for seed in (0, 1))
     if slope.requires_grad:
-        image, again = (torch.autograd.grad(slope, output, v, retain_graph=True)[0].detach() for v in (first, second))
-        for law in (_categorical(value, first, image), _normal(value, first, image)):
+        (image,) = torch.autograd.grad(slope, output, first, create_graph=True)
+        (again,) = torch.autograd.grad(slope, output, second, retain_graph=True)
+        laws = [_categorical(value, first, image.detach())]
+        if not _depends_on(image, output):
+            laws.append(_normal(value, first, image.detach()))
+        for law in laws:
             if law is not None and _close(_bend(law, second), again):
                 return law
     raise OntogenyError(
@@ -64,6 +68,14 @@ def law_of(output: Tensor, losses: Tensor, name: str = "loss_fn") -> Law:
         f"axis of the model's output, or a squared error; its second derivative in the output (shape "
         f"{tuple(value.shape)}) is of neither. og.metrics.empirical_fisher_trace takes any loss."
     )
+
+
+def _depends_on(image: Tensor, output: Tensor) -> bool:
+    """Whether the second derivative changes with the output, as no squared error's does."""
+    if not image.requires_grad:
+        return False
+    (third,) = torch.autograd.grad(image.sum(), output, retain_graph=True, allow_unused=True)
+    return third is not None and bool(third.any())
 
 
 def _categorical(output: Tensor, vector: Tensor, image: Tensor) -> Law | None:
