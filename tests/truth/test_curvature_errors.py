@@ -12,7 +12,8 @@ from ontogeny.inputs.superposition import Superposition, importances, sparse_fea
 
 SEEDS = 120
 LOW, HIGH = 0.8, 1.2
-"""The root mean square of what estimates are off by, over that of the errors they state: 1 but for 1/√(2·120) = 0.065."""
+"""The root mean square of what estimates are off by, over that of the errors they state: 1 ± 0.065, which is
+1/√(2·120)."""
 COVERED = 0.88
 """Of the estimates, those within 2.262 errors of the truth (95 % for ten groups of normal numbers) less three errors of
 that share and a little for groups that are skewed. Squared gradients are heavy-tailed, and then few examples are not

@@ -1,4 +1,4 @@
-"""Trace, rank, density, ends and second order against the dense Hessian, at ten checkpoints of a transformer's training.
+"""Trace, rank, density, ends and second order against the dense Hessian, at ten checkpoints of a transformer.
 
 Tolerances are in standard errors that the measures state themselves, fixed beforehand; probes are the same at every
 checkpoint, so the ten are not independent trials.
@@ -148,7 +148,7 @@ def test_a_head_is_a_block_of_the_whole(head):
 def test_one_loop_and_many_at_once_give_the_same_numbers(monkeypatch):
     model = tiny.at(40)
     together = og.metrics.hessian_trace(model, tiny.tokens(), LOSS, probes=6, **GIVEN)
-    monkeypatch.setattr("ontogeny.operators.vectors.AT_ONCE", 1)
+    monkeypatch.setattr("ontogeny.operators.vectors.WORK", 1.0)
     alone = og.metrics.hessian_trace(model, tiny.tokens(), LOSS, probes=6, **GIVEN)
     assert together["hessian_trace"].item() == pytest.approx(alone["hessian_trace"].item(), rel=1e-10)
     assert together["hessian_trace_se"].item() == pytest.approx(alone["hessian_trace_se"].item(), rel=1e-8)

@@ -10,10 +10,10 @@ from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.operators.gauss_newton import Split
 from ontogeny.operators.linear_operator import Product
 from ontogeny.operators.output_law import Law, law_of
-from ontogeny.operators.vectors import PullBack, cut, leaves_of, push_forward, rows_of
+from ontogeny.operators.vectors import AT_ONCE, PullBack, cut, leaves_of, push_forward, rows_of
 
 
-def empirical_fisher_products(losses: Loss, params: Params, batch: Batch) -> Product:
+def empirical_fisher_products(losses: Loss, params: Params, batch: Batch, together: int = AT_ONCE) -> Product:
     """v ↦ (1/u) Σ_i g_i (g_i·v), g_i = ∇ℓ_i of the u single losses of the batch (one an example, or a position).
 
     No gradient of a single loss is ever computed: g_i·v is what the vector of losses does along v. Loss²/weight².
@@ -22,7 +22,7 @@ def empirical_fisher_products(losses: Loss, params: Params, batch: Batch) -> Pro
     weights = list(leaves.values())
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         every = losses(leaves, batch).flatten()
-        forward, back = push_forward(every, weights), PullBack([every], weights)
+        forward, back = push_forward(every, weights, together), PullBack([every], weights, together)
 
     def product(vectors: Tensor) -> Tensor:
         (along,) = forward(cut(vectors, weights))
@@ -34,11 +34,11 @@ def empirical_fisher_products(losses: Loss, params: Params, batch: Batch) -> Pro
 class Gradients:
     """Single losses of a batch, to take sums of their gradients: Σ_i s_i·∇ℓ_i for rows of s, ``(k, units)``."""
 
-    def __init__(self, losses: Loss, params: Params, batch: Batch) -> None:
+    def __init__(self, losses: Loss, params: Params, batch: Batch, together: int = AT_ONCE) -> None:
         leaves = leaves_of(params)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             self._losses = losses(leaves, batch)
-        self._back = PullBack([self._losses], list(leaves.values()))
+        self._back = PullBack([self._losses], list(leaves.values()), together)
 
     @property
     def units(self) -> int:

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ontogeny.core.types import Batch, Params
 from ontogeny.operators.linear_operator import Product
-from ontogeny.operators.vectors import PullBack, cut, leaves_of, push_forward, rows_of
+from ontogeny.operators.vectors import AT_ONCE, PullBack, cut, leaves_of, push_forward, rows_of
 
 
 class Outputs(NamedTuple):
@@ -27,7 +27,7 @@ Split = Callable[[Params, Batch], Outputs]
 """A forward pass at some weights on a batch."""
 
 
-def gauss_newton_products(split: Split, params: Params, batch: Batch) -> Product:
+def gauss_newton_products(split: Split, params: Params, batch: Batch, together: int = AT_ONCE) -> Product:
     """v ↦ JᵀHJ·v, J = ∂z/∂w of the model's output z on the whole batch, H = ∂²L/∂z² of the mean loss.
 
     H comes from differentiating the loss twice, so any loss will do; for the negative log-likelihood of an exponential
@@ -40,7 +40,11 @@ def gauss_newton_products(split: Split, params: Params, batch: Batch) -> Product
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         output, losses = split(leaves, batch)
         (slope,) = torch.autograd.grad(losses.mean(), output, create_graph=True)
-        forward, bend, back = push_forward(output, weights), PullBack([slope], [output]), PullBack([output], weights)
+        forward, bend, back = (
+            push_forward(output, weights, together),
+            PullBack([slope], [output], together),
+            PullBack([output], weights, together),
+        )
 
     def product(vectors: Tensor) -> Tensor:
         (along,) = forward(cut(vectors, weights))

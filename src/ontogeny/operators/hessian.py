@@ -9,16 +9,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.operators.linear_operator import Product
-from ontogeny.operators.vectors import PullBack, cut, leaves_of, rows_of
+from ontogeny.operators.vectors import AT_ONCE, PullBack, cut, leaves_of, rows_of
 
 
-def hessian_products(loss: Loss, params: Params, batch: Batch) -> Product:
+def hessian_products(loss: Loss, params: Params, batch: Batch, together: int = AT_ONCE) -> Product:
     """v ↦ H·v of the mean loss at ``params``, for many v: the gradient is computed once, and differentiated along each.
 
-    Attention runs on the kernel that can be differentiated twice. Loss/weight².
+    ``together``: how many at once. Attention runs on the kernel that can be differentiated twice. Loss/weight².
     """
     weights, gradient = _gradient(loss, params, batch)
-    back = PullBack(gradient, weights)
+    back = PullBack(gradient, weights, together)
     return lambda vectors: rows_of(back(cut(vectors, weights)))
 
 

@@ -140,8 +140,8 @@ def _check(contexts: str, estimator: str, sequences: Any) -> None:
 def _products(sampled: Sampled, estimator: str, batch: Batch) -> Any:
     loss, center = _module_loss(sampled), sampled.problem.center
     if estimator == "hessian":
-        return hessian_products(loss, center, batch)
-    return gauss_newton_products(partial(split_at_output, loss), center, batch)
+        return hessian_products(loss, center, batch, sampled.together)
+    return gauss_newton_products(partial(split_at_output, loss), center, batch, sampled.together)
 
 
 def _module_loss(sampled: Sampled) -> ModuleLoss:
@@ -220,7 +220,8 @@ def empirical_fisher_trace(
         loss = _module_loss(sampled)
         estimates = []
         for number, batch in enumerate(sampled.batches):
-            gradients = Gradients(loss.raw if unit == "position" else loss, sampled.problem.center, batch)
+            single = loss.raw if unit == "position" else loss
+            gradients = Gradients(single, sampled.problem.center, batch, sampled.together)
             estimates.append(_mean_square(gradients, probes, sampled.stream("signs", number)))
         return numbers("empirical_fisher_trace", *over_groups(estimates, sampled.sizes, sampled.share))
 

@@ -22,7 +22,7 @@ from ontogeny.inputs.losses import LossFunction, ModuleLoss, Potential, check_lo
 from ontogeny.inputs.shared_forward import SharedForwards
 from ontogeny.operators.hessian import hessian_products
 from ontogeny.operators.linear_operator import Operator, averaged
-from ontogeny.operators.vectors import leaves_of
+from ontogeny.operators.vectors import at_once, leaves_of
 from ontogeny.sampling.calibration import default_batch
 from ontogeny.sampling.problem import Problem, build
 
@@ -50,11 +50,16 @@ class Sampled:
 
     def hessian(self) -> Operator:
         """The Hessian of the mean loss over all examples drawn."""
-        problem = self.problem
+        problem, together = self.problem, self.together
         product = averaged(
-            lambda batch: hessian_products(problem.loss, problem.center, batch), self.batches, self.sizes
+            lambda batch: hessian_products(problem.loss, problem.center, batch, together), self.batches, self.sizes
         )
         return Operator(product, problem.center)
+
+    @property
+    def together(self) -> int:
+        """How many products of a batch to take at once."""
+        return at_once(self.problem.weights, max(self.sizes) * self.positions)
 
     def stream(self, *labels: Any) -> torch.Generator:
         """A named random stream, the same for every checkpoint, component and data set: differences gain by it."""

@@ -84,7 +84,9 @@ def hessian_trace(
 
 
 def _product(sampled: Sampled, number: int) -> Any:
-    return lambda: hessian_products(sampled.problem.loss, sampled.problem.center, sampled.batches[number])
+    return lambda: hessian_products(
+        sampled.problem.loss, sampled.problem.center, sampled.batches[number], sampled.together
+    )
 
 
 def group_traces(
