@@ -279,3 +279,16 @@ def plainly_doubled(model, batch):
 def test_a_way_back_that_cannot_be_batched_gives_the_same_numbers():
     first, second = (og.metrics.hessian_trace(MODEL, DATA, fn, probes=5) for fn in (doubled, plainly_doubled))
     assert first["hessian_trace"].item() == pytest.approx(second["hessian_trace"].item(), rel=1e-5)
+
+
+def test_many_positions_of_a_small_model_at_once():
+    hessians = np.stack([np.diag([3.0, 1.0]), np.diag([3.0, -2.0])])
+    found = og.metrics.curvature_of_dense(hessians, [[1.0, 0.0], [0.0, 0.0]], n_beta=10.0, localization=10.0)
+    alone = og.metrics.second_order_llc(
+        og.Potential(lambda w: 1.5 * w[0] ** 2 + 0.5 * w[1] ** 2 + w[0], torch.zeros(2).double()),
+        **(RANK | {"localization": 10.0}),
+    )
+    for part in ("", "_curvature", "_gradient"):
+        assert found[f"second_order_llc{part}"][0] == pytest.approx(alone[f"second_order_llc{part}"].item())
+    assert np.isnan(found["second_order_llc"][1]) and found["hessian_rank"].tolist() == [1, 1]
+    assert found["hessian_min"].tolist() == [1, -2] and found["hessian_trace"].tolist() == [4, 1]

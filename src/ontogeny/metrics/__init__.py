@@ -3,6 +3,7 @@
 from ontogeny.inputs.sequences import sample_sequences
 from ontogeny.metrics.circuits import full_circuits, sum_of_heads
 from ontogeny.metrics.curvature import (
+    curvature_of_dense,
     empirical_fisher_trace,
     extreme_eigenvalues,
     fisher_trace,
@@ -10,7 +11,6 @@ from ontogeny.metrics.curvature import (
     hessian_trace,
     rank_ranges,
     second_order_llc,
-    second_order_of_dense,
     spectral_density,
 )
 from ontogeny.metrics.structure import (
@@ -26,6 +26,7 @@ from ontogeny.metrics.vocabulary import anti_states, crystallization, opposition
 __all__ = [
     "anti_states",
     "crystallization",
+    "curvature_of_dense",
     "empirical_fisher_trace",
     "extreme_eigenvalues",
     "fisher_trace",
@@ -43,7 +44,6 @@ __all__ = [
     "regions",
     "sample_sequences",
     "second_order_llc",
-    "second_order_of_dense",
     "spectral_density",
     "sum_of_heads",
     "translational_symmetry",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from torch import nn
 
@@ -110,16 +109,3 @@ def pull(h: Floats, n_beta: float, localization: float) -> Floats:
     """((nβ)²/κ)·(1 - nβh/(2κ)): what a squared gradient along an eigenvector takes from λ̂, weight²/loss²."""
     kappa = n_beta * h + localization
     return n_beta**2 / kappa * (1 - n_beta * h / (2 * kappa))
-
-
-def second_order_of_dense(hessians: Any, gradients: Any, n_beta: float, localization: float) -> tuple[Floats, Floats]:
-    """The same two parts for many positions at once, from whole matrices ``(positions, d, d)`` and ``(positions, d)``.
-
-    For studies of small models in batches. Both of shape ``(positions,)``; NaN where some κ is not positive.
-    """
-    values, vectors = np.linalg.eigh(np.asarray(hessians, dtype=np.float64))
-    along = np.einsum("pij,pi->pj", vectors, np.asarray(gradients, dtype=np.float64))
-    kappa = n_beta * values + localization
-    values = np.where((kappa > 0).all(1, keepdims=True), values, np.nan)
-    curvature = (0.5 * n_beta * values / (n_beta * values + localization)).sum(1)
-    return curvature, -(pull(values, n_beta, localization) * along**2).sum(1)
