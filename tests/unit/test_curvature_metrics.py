@@ -1,9 +1,9 @@
 """The measures of curvature as metrics of og.measure: names, keys, cost, and the same numbers as the functions."""
 
+import measure_work as work
 import numpy as np
 import pytest
 
-import measure_work as work
 import ontogeny as og
 import tiny
 from ontogeny.execution.tasks import DataSet
