@@ -26,7 +26,7 @@ def empirical_fisher_products(losses: Loss, params: Params, batch: Batch, togeth
 
     def product(vectors: Tensor) -> Tensor:
         (along,) = forward(cut(vectors, weights))
-        return rows_of(back([along / every.numel()]))
+        return rows_of(back([along / every.numel()]), vectors.dtype)
 
     return product
 

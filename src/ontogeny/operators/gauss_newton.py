@@ -48,6 +48,6 @@ def gauss_newton_products(split: Split, params: Params, batch: Batch, together: 
 
     def product(vectors: Tensor) -> Tensor:
         (along,) = forward(cut(vectors, weights))
-        return rows_of(back(bend([along])))
+        return rows_of(back(bend([along])), vectors.dtype)
 
     return product

@@ -19,7 +19,7 @@ def hessian_products(loss: Loss, params: Params, batch: Batch, together: int = A
     """
     weights, gradient = _gradient(loss, params, batch)
     back = PullBack(gradient, weights, together)
-    return lambda vectors: rows_of(back(cut(vectors, weights)))
+    return lambda vectors: rows_of(back(cut(vectors, weights)), vectors.dtype)
 
 
 def hessian_vector_product(loss: Loss, params: Params, batch: Batch, vector: Params) -> Params:

@@ -13,7 +13,7 @@ from ontogeny.core.trees import size
 from ontogeny.core.types import Batch, Params
 
 Product = Callable[[Tensor], Tensor]
-"""Vectors as rows to their images as rows, ``(k, d) -> (k, d)``, float64."""
+"""Vectors as rows to their images as rows, ``(k, d) -> (k, d)``, in the dtype of the vectors."""
 COLUMNS = 64
 """So many columns of a dense matrix are computed together."""
 
@@ -24,10 +24,11 @@ class Operator:
     def __init__(self, product: Product, params: Params) -> None:
         self._product, self.products = product, 0
         self.dim = size(params)
-        self.device = next(iter(params.values())).device
+        first = next(iter(params.values()))
+        self.device, self.dtype = first.device, first.dtype
 
     def __call__(self, vectors: Tensor) -> Tensor:
-        """Images of the rows of ``vectors``, shape ``(k, d)``, float64."""
+        """Images of the rows of ``vectors``, shape ``(k, d)``, in their dtype."""
         self.products += len(vectors)
         return self._product(vectors)
 

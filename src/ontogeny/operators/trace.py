@@ -32,10 +32,10 @@ def hutchinson(operator: Operator, probes: int, stream: torch.Generator) -> Esti
     4.0
     """
     if probes >= operator.dim:
-        units = torch.eye(operator.dim, dtype=torch.float64, device=operator.device)
-        return Estimate(float((units * operator(units)).sum()), 0.0)
-    vectors = rademacher(probes, operator.dim, stream).to(operator.device)
-    return _mean((vectors * operator(vectors)).sum(1))
+        units = torch.eye(operator.dim, dtype=operator.dtype, device=operator.device)
+        return Estimate(float(operator(units).diagonal().double().sum()), 0.0)
+    vectors = _probes(operator, probes, stream)
+    return _mean(torch.linalg.vecdot(vectors, operator(vectors)))
 
 
 def hutch_plus_plus(operator: Operator, probes: int, stream: torch.Generator) -> Estimate:
@@ -46,24 +46,32 @@ def hutch_plus_plus(operator: Operator, probes: int, stream: torch.Generator) ->
     if probes >= operator.dim:
         return hutchinson(operator, probes, stream)
     third = max(probes // 3, 1)
-    sketch = operator(rademacher(third, operator.dim, stream).to(operator.device))
+    sketch = operator(_probes(operator, third, stream))
     basis = torch.linalg.qr(sketch.T).Q.T
-    exact = float((basis * operator(basis)).sum())
-    vectors = rademacher(max(probes - 2 * third, 1), operator.dim, stream).to(operator.device)
+    exact = float(torch.linalg.vecdot(basis, operator(basis)).double().sum())
+    vectors = _probes(operator, max(probes - 2 * third, 1), stream)
     vectors = vectors - (vectors @ basis.T) @ basis
-    rest = _mean((vectors * operator(vectors)).sum(1))
+    rest = _mean(torch.linalg.vecdot(vectors, operator(vectors)))
     return Estimate(exact + rest.value, rest.variance)
 
 
 METHODS: dict[str, TraceMethod] = {"hutchinson": hutchinson, "hutch++": hutch_plus_plus}
 
 
-def rademacher(count: int, dim: int, stream: torch.Generator) -> Tensor:
-    """Rows of ±1, each with probability ½, shape ``(count, dim)``, float64."""
-    return torch.randint(0, 2, (count, dim), generator=stream, dtype=torch.int8).double() * 2 - 1
+def rademacher(count: int, dim: int, stream: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Rows of ±1, each with probability ½, shape ``(count, dim)``; eight from a random byte."""
+    random = torch.randint(0, 256, (-(-count * dim // 8), 1), generator=stream, dtype=torch.uint8)
+    bits = random.bitwise_and(torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8)) != 0
+    return bits.flatten()[: count * dim].reshape(count, dim).to(dtype).mul_(2).sub_(1)
+
+
+def _probes(operator: Operator, count: int, stream: torch.Generator) -> Tensor:
+    """In the dtype of the weights: wider ones would cost more than the products of a small batch."""
+    return rademacher(count, operator.dim, stream, operator.dtype).to(operator.device)
 
 
 def _mean(values: Tensor) -> Estimate:
+    values = values.double()
     variance = float(values.var()) / len(values) if len(values) > 1 else math.nan
     return Estimate(float(values.mean()), variance)
 

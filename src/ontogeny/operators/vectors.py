@@ -31,9 +31,9 @@ def unflatten_like(vector: np.ndarray, like: Params) -> Params:
     }
 
 
-def rows_of(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors with a leading axis of k as rows, float64, shape ``(k, d)``."""
-    return torch.cat([value.detach().flatten(1).double() for value in tensors], 1)
+def rows_of(tensors: Sequence[Tensor], dtype: torch.dtype = torch.float64) -> Tensor:
+    """Tensors with a leading axis of k as rows, shape ``(k, d)``."""
+    return torch.cat([value.detach().flatten(1).to(dtype) for value in tensors], 1)
 
 
 def cut(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
