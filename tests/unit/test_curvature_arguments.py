@@ -292,3 +292,23 @@ def test_many_positions_of_a_small_model_at_once():
         assert found[f"second_order_llc{part}"][0] == pytest.approx(alone[f"second_order_llc{part}"].item())
     assert np.isnan(found["second_order_llc"][1]) and found["hessian_rank"].tolist() == [1, 1]
     assert found["hessian_min"].tolist() == [1, -2] and found["hessian_trace"].tolist() == [4, 1]
+
+
+class Attends(nn.Module):
+    """Whose attention is torch's fused one, which cannot be differentiated twice on a processor."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 12)
+
+    def forward(self, x):
+        q, k, v = self.inner(x).unflatten(-1, (3, 4)).unbind(-2)
+        out = nn.functional.scaled_dot_product_attention(q[None, None], k[None, None], v[None, None])
+        return out[0, 0, :, :1]
+
+
+def test_attention_falls_back_to_a_kernel_that_can_be_differentiated_twice():
+    for measure in (og.metrics.hessian_trace, og.metrics.fisher_trace):
+        found = measure(Attends(), DATA, tiny.squares, samples=len(DATA[0]), batch_size=40)
+        name = next(iter(found.data_vars))
+        assert math.isfinite(found[name].item()) and found[f"{name}_status"].item() == "ok"

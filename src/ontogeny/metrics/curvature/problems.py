@@ -121,11 +121,12 @@ class Arguments:
                     found[component, dataset] = one(self._sampled(values, selection, forwards, groups))
         rows = [
             xr.concat(
-                [xr.Dataset(found[component, dataset]) for dataset in datasets], pd.Index(datasets, name="dataset")
+                [xr.Dataset(found[component, dataset]) for dataset in datasets],
+                pd.Index(datasets, dtype=object, name="dataset"),
             )
             for component in selections
         ]
-        out = xr.concat(rows, pd.Index(selections, name="component"))
+        out = xr.concat(rows, pd.Index(selections, dtype=object, name="component"))
         out = out.transpose("component", "dataset", ...)
         out.attrs = {"samples": self.samples, "seed": self.seed, "ontogeny_version": __version__}
         out.attrs |= {name: value for name, value in settings.items() if value is not None}
