@@ -17,7 +17,8 @@ from ontogeny.core.rng import generator
 from ontogeny.core.trees import tree_map
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.datasets import Examples
-from ontogeny.operators.hessian import hessian_vector_product, krylov_top
+from ontogeny.operators.eigenvalues import krylov_top
+from ontogeny.operators.hessian import hessian_vector_product
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.chains import Chains, Record, advance, start
 from ontogeny.sampling.draws import diverged, label, noise_share

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ontogeny.core.trees import size, tree_map
 from ontogeny.core.types import Batch, Loss, Params
-from ontogeny.operators.hessian import dense_hessian, flatten, hessian_vector_product, unflatten_like
+from ontogeny.operators.hessian import dense_hessian, hessian_vector_product
+from ontogeny.operators.vectors import flatten, unflatten_like
 
 MOST_WEIGHTS = 200
 
