@@ -8,7 +8,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.version import __version__
 
 if TYPE_CHECKING:
-    from ontogeny import analysis, metrics
+    from ontogeny import analysis, interventions, metrics
     from ontogeny.estimators.description import describe_estimate
     from ontogeny.estimators.llc import llc_from_draws
     from ontogeny.estimators.reweight import reweighted
@@ -43,7 +43,8 @@ _HOME = {
     "reweighted": "ontogeny.estimators.reweight",  # the same draws at another nβ or γ
     "estimate_llc": "ontogeny.sampling.estimate",  # draws and numbers in one call
     "measure": "ontogeny.execution.measure",  # checkpoints × components × data sets × metrics, resumable
-    "metrics": "ontogeny",  # a module: circuits of attention heads, and the order in them
+    "interventions": "ontogeny",  # a module: heads ablated, everywhere or on one path
+    "metrics": "ontogeny",  # a module: what attention heads are, do and compute together
     "watanabe": "ontogeny.sampling.watanabe",  # WBIC, functional variance, singular fluctuation
     "describe_status": "ontogeny.estimators.status",  # what the words beside the numbers mean
     "describe_estimate": "ontogeny.estimators.description",  # one estimate in plain sentences
@@ -51,7 +52,7 @@ _HOME = {
     "controls": "ontogeny.sampling",  # a module: estimates whose answer is known
     "analysis": "ontogeny",  # a module: measurements over checkpoints and seeds -> statements
 }
-_MODULES = ("text", "controls", "metrics", "analysis")
+_MODULES = ("text", "controls", "interventions", "metrics", "analysis")
 
 __all__ = [
     "AttentionOnly",
@@ -70,6 +71,7 @@ __all__ = [
     "describe_estimate",
     "describe_status",
     "estimate_llc",
+    "interventions",
     "llc_from_draws",
     "measure",
     "metrics",

@@ -1,8 +1,10 @@
-"""Measurements over checkpoints and seeds become statements: events, change points, drift, association, combination."""
+"""Measurements over checkpoints and seeds become statements: events, jumps, drift, association, clusters, stages."""
 
 from ontogeny.analysis.aligned import event_aligned, paired_rise
 from ontogeny.analysis.association import associations
 from ontogeny.analysis.change_points import change_points
+from ontogeny.analysis.cluster_agreement import Agreement, cluster_stability, group_agreement
+from ontogeny.analysis.clusters import cluster_curves, majority_vote, transfer_clusters
 from ontogeny.analysis.combination import combined_detection
 from ontogeny.analysis.cut_points import CutSettings, cut_point_test, detectable_effect
 from ontogeny.analysis.detection import detection
@@ -22,24 +24,30 @@ from ontogeny.analysis.intervals import (
 )
 from ontogeny.analysis.proportions import class_fractions, clopper_pearson
 from ontogeny.analysis.sigmoid import AcceptanceRule, fit_sigmoids, sigmoid, start_of_representation, start_of_rise
+from ontogeny.analysis.stages import find_stages
 from ontogeny.analysis.trajectories import CLASSES, TrajectoryThresholds, classify_trajectories, rank_before_plateau
+from ontogeny.analysis.turning_points import TurnRules, turning_points
 from ontogeny.analysis.variance import variance_components
 
 __all__ = [
     "CLASSES",
     "AcceptanceRule",
+    "Agreement",
     "CutSettings",
     "DifferenceInterval",
     "EventRules",
     "MeanInterval",
     "RatioInterval",
     "TrajectoryThresholds",
+    "TurnRules",
     "associations",
     "bootstrap_t_interval",
     "change_points",
     "class_fractions",
     "classify_trajectories",
     "clopper_pearson",
+    "cluster_curves",
+    "cluster_stability",
     "combined_detection",
     "compare_drifts",
     "cut_point_test",
@@ -54,7 +62,10 @@ __all__ = [
     "factor_analysis",
     "feature_emergence",
     "find_events",
+    "find_stages",
     "fit_sigmoids",
+    "group_agreement",
+    "majority_vote",
     "paired_rise",
     "rank_before_plateau",
     "ratio_interval",
@@ -62,5 +73,7 @@ __all__ = [
     "start_of_representation",
     "start_of_rise",
     "t_interval",
+    "transfer_clusters",
+    "turning_points",
     "variance_components",
 ]

@@ -139,8 +139,8 @@ class LayerNorm(nn.Module):
 class Attention(nn.Module):
     """Heads that each move information from earlier positions to this one; what they write is added up.
 
-    ``hook_pattern`` and ``hook_z`` do nothing: they are where forward hooks can read or replace the attention pattern
-    and each head's mixed values before W_O, at the places and in the shapes of TransformerLens.
+    Every ``hook_…`` does nothing: they are where forward hooks can read or replace queries, keys and values, the
+    attention pattern, and each head's mixed values before W_O, at the places and in the shapes of TransformerLens.
     """
 
     def __init__(self, config: AttentionOnlyConfig) -> None:
@@ -154,14 +154,19 @@ class Attention(nn.Module):
         self.b_K = nn.Parameter(torch.zeros(heads, head_width))
         self.b_V = nn.Parameter(torch.zeros(heads, head_width))
         self.b_O = nn.Parameter(torch.zeros(width))
+        self.add_hooks()
+
+    def add_hooks(self) -> None:
+        """The places where forward hooks can see and replace what the heads compute."""
+        self.hook_q, self.hook_k, self.hook_v = nn.Identity(), nn.Identity(), nn.Identity()
         self.hook_pattern, self.hook_z = nn.Identity(), nn.Identity()
 
     def forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
         """Normed residual (b, p, d) and position vectors (p, d) -> what is added to the residual, (b, p, d)."""
         placed = x if positions is None else x + positions  # read by queries and keys, never by values
-        q = torch.einsum("bpd,hde->bphe", placed, self.W_Q) + self.b_Q  # (b, p, h, e)
-        k = torch.einsum("bpd,hde->bphe", placed, self.W_K) + self.b_K  # (b, p, h, e)
-        v = torch.einsum("bpd,hde->bphe", x, self.W_V) + self.b_V  # (b, p, h, e)
+        q = self.hook_q(torch.einsum("bpd,hde->bphe", placed, self.W_Q) + self.b_Q)  # (b, p, h, e)
+        k = self.hook_k(torch.einsum("bpd,hde->bphe", placed, self.W_K) + self.b_K)  # (b, p, h, e)
+        v = self.hook_v(torch.einsum("bpd,hde->bphe", x, self.W_V) + self.b_V)  # (b, p, h, e)
         if self.hook_pattern._forward_hooks or self.hook_pattern._forward_pre_hooks:
             z = self._with_pattern(q, k, v)
         else:  # the same, without a pattern that anybody could read

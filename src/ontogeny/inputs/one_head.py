@@ -69,7 +69,7 @@ class _Head(Attention):
         for name in BY_HEAD:
             setattr(self, name, nn.Parameter(getattr(whole, name)[head : head + 1].detach()))
         self.register_buffer("b_O", torch.zeros_like(whole.b_O))
-        self.hook_pattern, self.hook_z = nn.Identity(), nn.Identity()
+        self.add_hooks()
 
 
 def one_head(model: nn.Module, slices: Mapping[str, Slice]) -> tuple[int, int] | None:

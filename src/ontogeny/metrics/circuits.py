@@ -57,7 +57,7 @@ def full_circuits(
     known = architecture(model)
     if known is None:
         raise OntogenyError(f"model: {why_unknown(model)}.")
-    values = _values(model, known, weights)
+    values = values_of(model, known, weights)
     names = [f"{layer}:{head}" for layer in range(known.layers) for head in range(known.heads)]
     wanted = list(names if heads is None else heads)
     missing = next((head for head in wanted if head not in names), None)
@@ -85,7 +85,7 @@ def full_circuits(
     )
 
 
-def _values(model: nn.Module, known: Architecture, weights: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+def values_of(model: nn.Module, known: Architecture, weights: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """Every parameter under all its names, float64 on the CPU."""
     given = dict(model.named_parameters()) if weights is None else weights
     own = {alias: given[name] for name, alias in known.aliases.items() if name in given}
@@ -102,10 +102,10 @@ def _ends(known: Architecture, values: Mapping[str, Tensor]) -> tuple[Tensor, Te
     embed = values[known.embed[0]]
     name = next(one for one in known.unembed if values[one].dim() == 2)
     unembed = values[name] if name.endswith("W_U") else values[name].T
-    return embed, _through_norm(known, values, known.final_ln, unembed)
+    return embed, through_norm(known, values, known.final_ln, unembed)
 
 
-def _through_norm(known: Architecture, values: Mapping[str, Tensor], norm: Sequence[str], matrix: Tensor) -> Tensor:
+def through_norm(known: Architecture, values: Mapping[str, Tensor], norm: Sequence[str], matrix: Tensor) -> Tensor:
     """(1 - 11ᵀ/d)·diag(g)·matrix for a norm of these parameters, the gain first; none: no norm."""
     if not norm:
         return matrix
@@ -118,7 +118,7 @@ def _of_head(
 ) -> tuple[np.ndarray, np.ndarray]:
     norm, read = known.parts[layer].attn_norm, QUERIES_KEYS_VALUES
     query, key, value = (
-        embedded @ _through_norm(known, values, norm, known.head_matrix(values, layer, head, of)) for of in read
+        embedded @ through_norm(known, values, norm, known.head_matrix(values, layer, head, of)) for of in read
     )
     out = known.head_matrix(values, layer, head, "o").T @ to_logits  # (e, outputs)
     return (query @ key.T).numpy(), (value @ out).numpy()
