@@ -152,7 +152,7 @@ def _gradient(one: xr.Dataset, seed: int) -> go.Scatter:
 
 def _plain(one: xr.Dataset, seed: int, name: str, colour: str) -> go.Scatter:
     step, values = _numbers(one, "step", name)
-    error = {}
+    error: dict[str, object] = {}
     if f"{name}_se" in one:
         se = np.asarray(one[f"{name}_se"].values, dtype=float)
         error = {"error_y": {"type": "data", "array": theme.compact(1.96 * se), "thickness": 1, "width": 0}}
@@ -189,6 +189,7 @@ def second_order_by_sparsity(measurements: xr.Dataset) -> go.Figure:
     made.update_layout(template=theme.template(), height=520, uirevision="keep", **theme.legend_above())
     made.update_layout(margin={"l": 84, "t": 70})
     step = measurements["step"].transpose(..., "checkpoint").values.astype(float)
+    rows: tuple[list[int], list[int]] = ([], [])
     both = usable(measurements) & (measurements["second_order_llc_status"] != "no_posterior")
     for column, sparsity in enumerate(sparsities, start=1):
         one, at = measurements.sel(sparsity=sparsity), both.sel(sparsity=sparsity)
@@ -199,18 +200,34 @@ def second_order_by_sparsity(measurements: xr.Dataset) -> go.Figure:
         ):
             values = one[name].where(at).transpose("seed", "checkpoint").values.astype(float)
             for trace in _mean(step, values, label, colour, dash, legend=column == 1):
+                rows[0].append(len(made.data))
                 made.add_trace(trace, row=1, col=column)
         pulled = -one["second_order_llc_gradient"].where(at).transpose("seed", "checkpoint").values.astype(float)
         for trace in _middle(step, np.where(pulled > 0, pulled, np.nan)):
+            rows[1].append(len(made.data))
             made.add_trace(trace, row=2, col=column)
-        made.update_xaxes(title_text="training step", row=2, col=column)
     made.update_xaxes(step_axis(float(step.max()), title=""))
     for column in range(1, len(sparsities) + 1):
         made.update_xaxes(title_text="training step", row=2, col=column)
     made.update_yaxes(title_text="λ̂(nβ, γ),<br>dimensionless", row=1, col=1)
     made.update_yaxes(title_text=GRADIENT_TITLE, row=2, col=1)
-    made.update_yaxes(type="log", exponentformat="power", row=2)
+    made.update_yaxes(range=_reach(made, rows[0]), row=1)
+    reach = [math.log10(end) for end in _reach(made, rows[1], positive=True)]
+    made.update_yaxes(type="log", exponentformat="power", range=reach, row=2)
     return made
+
+
+def _reach(made: go.Figure, numbers: list[int], *, positive: bool = False) -> list[float]:
+    """Ends of an axis that panels share, which plotly does not find itself; numbers: of the traces on it."""
+    values = np.concatenate([np.asarray(made.data[number].y, dtype=float) for number in numbers])
+    values = values[np.isfinite(values) & ((values > 0) | (not positive))]
+    if not values.size:
+        return [1.0, 10.0]
+    low, high = float(values.min()), float(values.max())
+    if positive:
+        return [low / 1.5, high * 1.5]
+    aside = 0.06 * ((high - low) or 1.0)
+    return [low - aside, high + aside]
 
 
 def _mean(

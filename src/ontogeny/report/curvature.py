@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ontogeny.report.page import Table
@@ -12,8 +13,8 @@ MEANING = [
     """Second order, the quadratic around w* with its slope, predicts
     λ̂(nβ, γ) = Σ ½ nβh/κ − Σ ((nβ g)²/κ)(1 − nβh/(2κ)), with h the eigenvalues of the Hessian, g the gradient along its
     eigenvectors and κ = nβh + γ. The second sum, what the gradient takes off, is never negative: where it is large w*
-    is no minimum, and it explains most negative estimates. What λ̂ has beyond the prediction is the loss's doing beyond
-    second order.""",
+    is no minimum, and the prediction falls below zero. What λ̂ has beyond the prediction, chains further out in the loss
+    than the quadratic reaches, lies beyond second order.""",
 ]
 MACROS = """
 {%- macro mean_of(cell) -%}
@@ -73,49 +74,34 @@ At no checkpoint is w* a minimum whose second order is known, so nothing is said
 
 def comparison_table(first: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row a case, the first column called ``first``; rows: name -> what `against_second_order` returns."""
-    columns = (
-        first,
-        "minima",
-        "explained",
-        "95 % interval",
-        "beyond second order",
-        "95 % interval",
-        "agree",
-        "below baseline",
-        "predicted negative",
-        "no posterior",
-    )
+    columns = (first, "minima", "explained", "beyond second order", "agree", "predicted negative", "no posterior")
     return Table(columns, [_row(name, one) for name, one in rows.items()])
 
 
 TABLE_CAPTION = """λ̂ against its second-order prediction. Minima: estimates that are usable, with a prediction of
 status ok and at most 5 % taken off by the gradient; explained: the sum of predictions over the sum of λ̂ at the minima
-of a seed, mean over seeds with its Student t interval, or, of one seed, ± the most that the standard errors make of
-it; beyond: λ̂ less prediction; agree: minima at which they differ by at most 1.96 of their standard errors; below
-baseline: such estimates with a prediction, and how many of them are predicted to be negative; no posterior: some nβh +
-γ is not positive, so there is no prediction."""
+of a seed, mean over seeds with its 95 % Student t interval, or, of one seed, ± the most that the standard errors make
+of it; beyond: λ̂ less prediction, likewise; agree: minima at which they differ by at most 1.96 of their standard errors;
+predicted negative: of the estimates below baseline with a prediction; no posterior: some nβh + γ is not positive, so
+there is no prediction."""
 
 
 def _row(name: str, one: Mapping[str, Any]) -> list[str | int | float]:
-    share, beyond = one["share"], one["beyond"]
-    told = share["mean"] is not None
     return [
         name,
         f"{one['minima']:,} of {one['estimates']:,}",
-        percent(share["mean"]) if told else "—",
-        _interval([percent(v) if v is not None else None for v in share["interval"]], share, percent_of=True),
-        number(beyond["mean"]),
-        _interval([number(v) if v is not None else None for v in beyond["interval"]], beyond),
-        one["within"],
-        one["below"],
-        one["below_predicted"],
+        _with_interval(one["share"], percent, partial(percent, digits=1)),
+        _with_interval(one["beyond"], number, partial(number, digits=2)),
+        f"{one['within']:,} of {one['minima']:,}",
+        f"{one['below_predicted']:,} of {one['below']:,}",
         one["no_posterior"],
     ]
 
 
-def _interval(ends: list[str | None], cell: Mapping[str, Any], *, percent_of: bool = False) -> str:
-    if None not in ends:
-        return f"{ends[0]} to {ends[1]}"
-    if cell["se"] is None:
+def _with_interval(cell: Mapping[str, Any], said: Callable[[float], str], error: Callable[[float], str]) -> str:
+    if cell["mean"] is None:
         return "—"
-    return f"± {percent(cell['se'], 1) if percent_of else number(cell['se'], 2)} (s.e.)"
+    low, high = cell["interval"]
+    if low is not None:
+        return f"{said(cell['mean'])} ({said(low)} to {said(high)})"
+    return f"{said(cell['mean'])} ± {error(cell['se'])}"

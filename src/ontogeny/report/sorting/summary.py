@@ -118,7 +118,8 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
 
 def _of_curvature(frozen: xr.Dataset) -> dict[str, Any]:
     """Where the Hessian's trace is highest, how it and the rank end, and what second order explains of λ̂."""
-    trace, each = frozen["hessian_trace"], [against_second_order(frozen.sel(seed=[seed])) for seed in frozen["seed"].values]
+    each = [against_second_order(frozen.sel(seed=[seed])) for seed in frozen["seed"].values]
+    trace = frozen["hessian_trace"]
     peak = trace.max("checkpoint")
     return {
         "hessian_trace_peak": over_seeds(peak),
