@@ -13,7 +13,7 @@ STEPS = [0, 1, 10, 100, 1000]
 def measured(seed):
     stream = np.random.default_rng(seed)
     curve = ("llc", "llc_se", "token_accuracy", "list_accuracy", "head_overlap", "translational_symmetry", "rank_sum",
-             "participation_sum")  # fmt: skip
+             "participation_sum", "second_order_llc", "hessian_trace", "hessian_rank")  # fmt: skip
     out = xr.Dataset({name: ("checkpoint", stream.uniform(1, 5, len(STEPS))) for name in curve})
     out["chains_lost"] = ("checkpoint", np.zeros(len(STEPS), int))
     out["regime"] = ("checkpoint", ["localised"] * len(STEPS))

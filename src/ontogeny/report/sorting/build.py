@@ -10,11 +10,15 @@ from typing import Any
 import xarray as xr
 
 from ontogeny.plots import circuits
+from ontogeny.report.curvature import MEANING, TABLE_CAPTION, comparison_table
 from ontogeny.report.health import describe_health
 from ontogeny.report.page import Section, Table, write_report
 from ontogeny.report.sorting import text
 from ontogeny.report.sorting.summary import whole
 from ontogeny.report.words import number
+
+CURVATURE_ERROR = """ The Hessian is of a sample of the lists, and the errors of the prediction hold probes and Lanczos
+steps, not which lists were drawn."""
 
 
 def write_sorting_report(
@@ -52,8 +56,12 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
                 for seed in one["seed"].values
             },
             choice="variant and seed",
-            caption=f"""One seed of one variant. λ̂, on a logarithmic axis, which leaves out what is not positive,
-            with ±1.96 standard errors, where usable (no chain lost, not below baseline); accuracy on
+            caption=f"""One seed of one variant; bands are ±1.96 standard errors. λ̂, on a logarithmic axis, which leaves
+            out what is not positive, where usable (no chain lost, not below baseline), with its second-order prediction
+            (dashed), which stops where it does not exist; Hessian trace (logarithmic) and rank, the number of
+            eigenvalues with nβh > γ, of the whole model, from a sample of
+            {summary["settings"]["curvature_samples"]} lists and {summary["settings"]["curvature_probes"]} probes, the
+            choice of lists being in the error of the trace alone; accuracy on
             {summary["settings"]["fresh"]:,} fresh lists, without swaps whatever the training data; head overlap and
             translational symmetry (over the mean of |W|, where the document has a mean of W, so not to be held
             against its values) averaged over the QK and OV circuits; sums of the numerical ranks (singular values
@@ -66,10 +74,17 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
         Section(
             "Variants side by side",
             figure=circuits.side_by_side(frozen),
-            caption="""λ̂ (usable estimates; those not positive are not on its logarithmic axis), accuracy per list,
-            head overlap, translational symmetry and the sum of ranks over training step. Thin: one seed; thick: mean
-            over seeds. One head has no overlap.""",
-            alt="Five panels of curves over training step, coloured by variant.",
+            caption="""λ̂ (usable estimates; those not positive are not on its logarithmic axis), Hessian trace
+            (logarithmic) and rank (eigenvalues with nβh > γ), accuracy per list, head overlap, translational symmetry
+            and the sum of ranks over training step. Thin: one seed; thick: mean over seeds. One head has no
+            overlap.""",
+            alt="Seven panels of curves over training step, coloured by variant.",
+        ),
+        Section(
+            "What lies beyond second order",
+            MEANING,
+            table=comparison_table("variant", summary["second_order"]),
+            caption=TABLE_CAPTION + CURVATURE_ERROR,
         ),
         Section(
             "What was found",

@@ -11,6 +11,7 @@ import xarray as xr
 
 from ontogeny.analysis import t_interval
 from ontogeny.analysis.rise_and_fall import LAST, arrival, first_hill, peak_and_fall, since
+from ontogeny.analysis.second_order import against_second_order
 from ontogeny.estimators.status import usable
 from ontogeny.metrics.vocabulary import (
     OPPOSED,
@@ -45,6 +46,7 @@ def summarise(measured: Mapping[str, xr.Dataset], settings: Mapping[str, Any]) -
             "variants": {name: variants[name] for name in measured},
             "seeds": max(one.sizes["seed"] for one in measured.values()),
             "health": count_health(_in_a_row(estimates)),
+            "second_order": {name: against_second_order(whole(one)) for name, one in measured.items()},
             "findings": {name: findings(one) for name, one in measured.items()},
             "accurate": ACCURATE,
             "crystallized": CRYSTALLIZED,
@@ -105,11 +107,27 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
         "norm_peak": over_seeds(one["total_weight_norm"].max("checkpoint")),
         "norm_end": over_seeds(at_the_end(one["total_weight_norm"])),
         "symmetry_step": over_seeds(arrival(one["translational_symmetry"], 0.5)),
+        **_of_curvature(frozen),
         "participation_end": over_seeds(at_the_end(one["participation_sum"])),
         "localised_step": over_seeds(_for_good((frozen["regime"] == "localised").assign_coords(step=one["step"]))),
         "neighbours": _neighbours(one),
         **_of_vocabulary(one, peak_step),
         "heads": _of_heads(one),
+    }
+
+
+def _of_curvature(frozen: xr.Dataset) -> dict[str, Any]:
+    """Where the Hessian's trace is highest, how it and the rank end, and what second order explains of λ̂."""
+    each = [against_second_order(frozen.sel(seed=[seed])) for seed in frozen["seed"].values]
+    trace = frozen["hessian_trace"]
+    peak = trace.max("checkpoint")
+    return {
+        "hessian_trace_peak": over_seeds(peak),
+        "hessian_trace_peak_step": over_seeds(frozen["step"].where(trace == peak).max("checkpoint")),
+        "hessian_trace_end": over_seeds(at_the_end(trace)),
+        "hessian_rank_peak": over_seeds(frozen["hessian_rank"].max("checkpoint")),
+        "hessian_rank_end": over_seeds(at_the_end(frozen["hessian_rank"])),
+        "second_order_share": over_seeds(xr.DataArray([one["share"]["mean"] for one in each], dims="seed")),
     }
 
 

@@ -1,4 +1,4 @@
-"""The LLCs of a training seed: which are made, in which chunks, how, and how they are put side by side again."""
+"""The LLCs of a training seed, with curvature beside them: which, in which chunks, how, and put together again."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ontogeny.sampling.estimate import estimate_llc
 from ontogeny.sampling.posterior import LocalPosterior
 from ontogeny.sampling.problem import build
 from ontogeny.store import content_key
+from ontogeny.studies.sorting.curvature import Curved, curvature_chunk, measure_curvature
 from ontogeny.studies.sorting.settings import FROZEN, NEIGHBOURS, SortingSettings, Variant
 from ontogeny.studies.sorting.train import data_of, loaded, steps_of
 
@@ -108,6 +109,9 @@ def plan(settings: SortingSettings, variant: Variant, seed: int, weights: np.nda
         said = f"LLC of the heads of {variant.name}, seed {seed}, step {steps[place]}"
         chunk = Chunk(key, Heads(settings, variant, weights[place]), said)
         planned.append(Planned(chunk, [(place, FROZEN, head) for head in heads_of(variant)]))
+    for place, step in enumerate(steps):
+        said = f"curvature of {variant.name}, seed {seed}, step {step}"
+        planned.append(Planned(curvature_chunk(settings, variant, weights[place], said), [(place, FROZEN, WHOLE)]))
     return planned
 
 
@@ -131,8 +135,10 @@ def side_by_side(
     return xr.Dataset(cells, coords={"component": components, "setting": names})
 
 
-def measure(task: Around | Heads) -> xr.Dataset:
+def measure(task: Around | Heads | Curved) -> xr.Dataset:
     """The estimates of a chunk, along ``row`` or ``component``."""
+    if isinstance(task, Curved):
+        return measure_curvature(task)
     return measure_whole(task) if isinstance(task, Around) else measure_heads(task)
 
 

@@ -18,10 +18,11 @@ from ontogeny.execution.executors import executor as get_executor
 from ontogeny.metrics.circuits import full_circuits
 from ontogeny.metrics.structure import matrix_rank, mean_overlap, mean_symmetry, participation_ratio, summed
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
+from ontogeny.studies.sorting import curvature
 from ontogeny.studies.sorting.estimates import measure, plan, side_by_side
 from ontogeny.studies.sorting.settings import PRESETS, SortingSettings, Variant
 from ontogeny.studies.sorting.train import Training, loaded, train
-from ontogeny.studies.start import check_call
+from ontogeny.studies.start import check_call, check_measured
 
 
 def run(
@@ -37,7 +38,7 @@ def run(
     """Carry out the study and return the path of its report; run again, it goes on where it was, seed by seed.
 
     Writes ``results.zarr`` (a group a variant, with dims seed, checkpoint and, of circuits, head: loss, accuracy,
-    λ̂ of the whole model and of heads, circuits and the measures of their order), ``summary.json`` (every
+    λ̂ of the whole model and of heads, curvature, circuits and the measures of their order), ``summary.json`` (every
     figure the report states), ``report.html`` and the frames of the circuits as ``circuits-VARIANT.gif``.
 
     Args:
@@ -78,7 +79,8 @@ def _write(store: Store, settings: SortingSettings, assembled: dict[str, list[xr
     """Put the seeds measured so far into results.zarr, unless it holds more."""
     if seeds < _seeds_there(store):
         return
-    attrs = {"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": seeds}
+    told = asdict(settings) | {"curvature_samples": curvature.SAMPLES, "curvature_probes": curvature.PROBES}
+    attrs = {"settings": json.dumps(told), "ontogeny_version": __version__, "seeds": seeds}
     groups: dict[str | None, xr.Dataset] = {None: xr.Dataset(attrs=attrs)}
     for name, each in assembled.items():
         groups[group_of(name)] = describe(xr.concat(each, "seed", combine_attrs="drop"))
@@ -131,7 +133,7 @@ def report(folder: Path) -> Path:
     """Write summary.json, report.html and the GIFs from the measurements in ``folder``; returns the report's path.
 
     Raises:
-        OntogenyError: if the folder holds no measurements.
+        OntogenyError: if the folder holds no measurements, or those of a version that measured less.
     """
     from ontogeny.plots.circuit_frames import write_gif
     from ontogeny.report.sorting import summarise, whole, write_sorting_report
@@ -139,6 +141,8 @@ def report(folder: Path) -> Path:
     results = folder / "results.zarr"
     settings = json.loads(read_zarr(results).attrs["settings"])
     measured = {one["name"]: read_zarr(results, group_of(one["name"])) for one in settings["variants"]}
+    for one in measured.values():
+        check_measured(folder, one, curvature.MEASURED)
     for name, one in measured.items():
         write_gif(folder / f"circuits-{name.replace(' ', '-')}.gif", whole(one).isel(seed=0))
     summary = summarise(measured, settings)

@@ -19,14 +19,13 @@ from ontogeny.inputs.superposition import HIDDEN, SuperpositionLoss, importances
 from ontogeny.metrics import geometry
 from ontogeny.operators.hessian import dense_hessian
 from ontogeny.sampling.around_centers import ChainsAround
-from ontogeny.sampling.chains import Chains
 from ontogeny.sampling.compiled import compiler_available
 from ontogeny.sampling.posterior import LocalPosterior
+from ontogeny.studies.superposition import curvature
 from ontogeny.studies.superposition.settings import SEEDS_A_GROUP, SuperpositionSettings
 from ontogeny.training.many_seeds import train_many_seeds
 
 DATA_BLOCK = 100
-CURVATURE_EXAMPLES = 2000
 LOSS_EXAMPLES = 2000
 
 
@@ -154,27 +153,18 @@ def _sample(chunk: CheckpointChunk, posterior: LocalPosterior) -> xr.Dataset:
         compile=compiler_available(),
     )
     around.take(settings.draws, report_progress)
-    h_max, trace = _curvature(settings, posterior, around.chains)
-    found = llc_from_draws(around.draws(h_max)).rename(center="task").assign_attrs(asdict(settings))
-    return found.assign(hessian_trace=("task", trace), gradient_norm=("task", _gradient_norms(settings, posterior)))
-
-
-def _curvature(
-    settings: SuperpositionSettings, posterior: LocalPosterior, run: Chains
-) -> tuple[np.ndarray, np.ndarray]:
-    """h_max at w* and at the last position of the first chain, whichever is larger, since it grows; and tr H at w*."""
-    ends = {name: value[..., :: settings.chains].movedim(-1, 0) for name, value in run.params.items()}
-    batch = dataset(settings)[:CURVATURE_EXAMPLES]
-    at_center, at_ends = (
-        torch.linalg.eigvalsh(dense_hessian(posterior.loss, position, batch)).double()
-        for position in (posterior.center, ends)
+    data, chains = dataset(settings), around.chains
+    ends = {name: value[..., :: settings.chains].movedim(-1, 0) for name, value in chains.params.items()}
+    groups = curvature.hessians_of_groups(posterior, data, posterior.center)
+    gradient = curvature.gradients(posterior, data)
+    at_center = curvature.curvature(
+        groups,
+        gradient,
+        n_beta=settings.n_beta,
+        localization=settings.localization,
+        share=min(curvature.EXAMPLES / len(data), 1.0),
     )
-    return torch.maximum(at_center[:, -1], at_ends[:, -1]).numpy(), at_center.sum(1).numpy()
-
-
-def _gradient_norms(settings: SuperpositionSettings, posterior: LocalPosterior) -> np.ndarray:
-    """‖∇L(w*)‖ over all examples, one a task."""
-    data, loss = dataset(settings), _loss(settings)
-    gradient = torch.func.vmap(torch.func.grad(lambda params: loss(params, data).mean()), chunk_size=16)
-    squares = [value.double().flatten(1).square().sum(1) for value in gradient(posterior.center).values()]
-    return torch.stack(squares).sum(0).sqrt().numpy()
+    at_ends = torch.linalg.eigvalsh(dense_hessian(posterior.loss, ends, data[: curvature.EXAMPLES]))[:, -1].double()
+    h_max = np.maximum(at_center["hessian_max"].values, at_ends.numpy())  # it grows along a chain
+    found = llc_from_draws(around.draws(h_max)).rename(center="task").assign_attrs(asdict(settings))
+    return found.merge(at_center).assign(gradient_norm=("task", gradient.norm(dim=1).numpy()))
