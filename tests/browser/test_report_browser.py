@@ -49,7 +49,7 @@ def test_nothing_is_fetched_and_nothing_complains(page, report):
 
 def test_every_plot_is_drawn(page):
     plots = page.query_selector_all(".plot")
-    assert len(plots) == 12
+    assert len(plots) == 13
     for plot in plots:
         assert plot.query_selector("svg.main-svg") is not None, plot.get_attribute("id")
         assert plot.query_selector(".trace, .annotation") is not None, plot.get_attribute("id")
