@@ -52,14 +52,20 @@ def after(page, active):
     return page.evaluate(SHOWN)
 
 
+def click(page, name, point):
+    """What plotly.js tells of a click on a point of the curve of that name."""
+    page.evaluate(
+        """([name, pointNumber]) => { const plot = document.querySelector(".plot");
+        const data = plot.data.find((trace) => trace.name === name);
+        plot.emit("plotly_click", { points: [{ data, pointNumber }] }); }""",
+        [name, point],
+    )
+
+
 def test_a_click_on_a_curve_goes_to_its_step(page):
     before = page.evaluate(SHOWN)
     assert before["active"] == len(STEPS) - 1
-    page.evaluate(
-        """() => { const plot = document.querySelector(".plot");
-        const curve = plot.data.findIndex((trace) => trace.name === "accuracy per token");
-        plot.emit("plotly_click", { points: [{ data: plot.data[curve], pointNumber: 1 }] }); }"""
-    )
+    click(page, "accuracy per token", 1)
     now = after(page, 1)
     assert (
         now["first"] != before["first"]
@@ -79,14 +85,12 @@ def test_the_slider_moves_every_heatmap(page):
 
 
 def test_play_runs_to_the_end_and_another_variant_is_clickable(page):
-    page.evaluate("""() => { const plot = document.querySelector(".plot");
-        plot.emit("plotly_click", { points: [{ data: plot.data[1], pointNumber: 0 }] }); }""")
+    click(page, "λ̂(nβ, γ)", 0)
     first = after(page, 0)
     page.locator(".updatemenu-button").first.click()
     last = after(page, len(STEPS) - 1)
     assert first["first"] != last["first"]
     page.locator("select").select_option("1")
     page.wait_for_function(f"b => JSON.stringify(({SHOWN})().first) !== JSON.stringify(b)", arg=last["first"])
-    page.evaluate("""() => { const plot = document.querySelector(".plot");
-        plot.emit("plotly_click", { points: [{ data: plot.data[1], pointNumber: 2 }] }); }""")
+    click(page, "λ̂(nβ, γ)", 2)
     assert after(page, 2)["cursor"] == pytest.approx(10)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import check_whole
 from ontogeny.core.rng import generator
 from ontogeny.inputs.datasets import as_examples
 from ontogeny.inputs.language_losses import logits_of, tokens_of
@@ -39,8 +39,7 @@ def sample_sequences(model: nn.Module, data: Any, count: int, seed: int = 0, len
     given = tokens_of(rows.head(1))
     length = given.shape[1] if length is None else length
     for name, value, least in (("count", count, 1), ("length", length, 2)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+        check_whole(name, value, least)
     first = torch.randint(rows.count, (count,), generator=generator(seed, "first tokens"))
     stream = generator(seed, "sequences")
     with undisturbed(model), torch.no_grad():

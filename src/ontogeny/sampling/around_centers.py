@@ -13,14 +13,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ontogeny.core.rng import generator
 from ontogeny.core.trees import tree_map
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.datasets import Examples
-from ontogeny.operators.eigenvalues import krylov_top
-from ontogeny.operators.hessian import hessian_vector_product
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.sampling.chains import Chains, Record, advance, start
+from ontogeny.sampling.curvature import Curvature
 from ontogeny.sampling.draws import diverged, label, noise_share
 from ontogeny.sampling.evaluation import Mode, evaluation, parts_go_together
 from ontogeny.sampling.kernels import get_kernel
@@ -31,7 +29,6 @@ from ontogeny.sampling.preparation import full_gradient
 PIECES = 20
 """Chains are advanced in so many pieces, so that a progress bar moves."""
 NOISE_PAIRS = 16
-LANCZOS_STEPS = 8
 
 
 class ChainsAround:
@@ -129,17 +126,18 @@ class ChainsAround:
     def steepest(self, batches: Sequence[Batch]) -> np.ndarray:
         """h_max by centre: the larger of that at w* and that where its first chain stands, by a few Lanczos steps.
 
-        A lower bound, within some per cent (:func:`krylov_top`). Loss/weight².
+        Above 24 weights a lower bound, within some per cent. Loss/weight².
         """
         axis, each = self.chains.evaluation.axis, self._calibration.chains
         ends = {name: value.movedim(axis, 0)[::each] for name, value in self.chains.positions.items()}
+        curvature = Curvature(self.posterior.loss, batches, self._seed, most=0.0)
         seen: dict[int, float] = {}
         found = []
         for number in range(self.posterior.centers):
             same = self._first_like(number)
             if same not in seen:
-                seen[same] = self._top({name: value[number] for name, value in self.posterior.center.items()}, batches)
-            at_end = self._top({name: value[number] for name, value in ends.items()}, batches)
+                seen[same] = curvature.at({name: value[number] for name, value in self.posterior.center.items()})
+            at_end = curvature.at({name: value[number] for name, value in ends.items()})
             found.append(max(seen[same], at_end))
         return np.array(found)
 
@@ -151,16 +149,6 @@ class ChainsAround:
             for other in range(number + 1)
             if all(torch.equal(value[other], value[number]) for value in center.values())
         )
-
-    def _top(self, position: Params, batches: Sequence[Batch]) -> float:
-        stream = generator(self._seed, "curvature")
-        first = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()}
-
-        def product(vector: Params) -> Params:
-            images = [hessian_vector_product(self.posterior.loss, position, batch, vector) for batch in batches]
-            return tree_map(lambda *parts: torch.stack(parts).mean(0), *images)
-
-        return krylov_top(product, first, LANCZOS_STEPS)[0]
 
 
 def stacked_centers(positions: Sequence[Params]) -> Params:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.metrics.curvature.second_order import pull
 from ontogeny.operators.lanczos import Floats
+from ontogeny.operators.second_order import curvature_part, pull
 
 
 def curvature_of_dense(hessians: Any, gradients: Any, n_beta: float, localization: float) -> dict[str, Floats]:
@@ -40,7 +40,7 @@ def curvature_of_dense(hessians: Any, gradients: Any, n_beta: float, localizatio
         "hessian_rank": (n_beta * h > localization).sum(1).astype(np.float64),
     }
     defined = np.where((n_beta * h + localization > 0).all(1, keepdims=True), h, np.nan)
-    found["second_order_llc_curvature"] = (0.5 * n_beta * defined / (n_beta * defined + localization)).sum(1)
+    found["second_order_llc_curvature"] = curvature_part(defined, n_beta, localization).sum(1)
     found["second_order_llc_gradient"] = -(pull(defined, n_beta, localization) * along**2).sum(1)
     found["second_order_llc"] = found["second_order_llc_curvature"] + found["second_order_llc_gradient"]
     return found

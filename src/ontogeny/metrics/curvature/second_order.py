@@ -11,7 +11,7 @@ from torch import nn
 from ontogeny.inputs.losses import LossFunction, Potential
 from ontogeny.metrics.curvature.problems import Arguments, Numbers, Sampled, check_counts, check_positive
 from ontogeny.metrics.curvature.spectra import Spectra, spectra
-from ontogeny.operators.lanczos import Floats
+from ontogeny.operators.second_order import curvature_part, pull
 
 UNRESOLVED = 0.1
 """Of the prediction: a standard error larger than that is said in the status."""
@@ -90,7 +90,7 @@ def predicted(found: Spectra, n_beta: float, localization: float) -> Numbers:
         return nothing | {"second_order_llc_status": "not_finite"}
     if n_beta * found.ends[0] + localization <= 0:
         return nothing | {"second_order_llc_status": "no_posterior"}
-    curvature, curvature_se = found.total(lambda h: 0.5 * n_beta * h / (n_beta * h + localization))
+    curvature, curvature_se = found.total(lambda h: curvature_part(h, n_beta, localization))
     gradient, gradient_se = found.along(lambda h: -pull(h, n_beta, localization))
     error = math.hypot(curvature_se, gradient_se)
     unresolved = not error <= UNRESOLVED * (abs(curvature) + abs(gradient))
@@ -103,9 +103,3 @@ def predicted(found: Spectra, n_beta: float, localization: float) -> Numbers:
         "second_order_llc_gradient_se": gradient_se,
         "second_order_llc_status": "unresolved" if unresolved else "ok",
     }
-
-
-def pull(h: Floats, n_beta: float, localization: float) -> Floats:
-    """((nβ)²/κ)·(1 - nβh/(2κ)): what a squared gradient along an eigenvector takes from λ̂, weight²/loss²."""
-    kappa = n_beta * h + localization
-    return n_beta**2 / kappa * (1 - n_beta * h / (2 * kappa))

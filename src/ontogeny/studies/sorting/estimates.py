@@ -11,7 +11,7 @@ import xarray as xr
 
 from ontogeny.core.progress import report_progress
 from ontogeny.core.version import __version__
-from ontogeny.estimators.llc import llc_from_draws
+from ontogeny.estimators.llc import ESSENTIALS, llc_from_draws
 from ontogeny.execution.chunks import Chunk
 from ontogeny.sampling.around_centers import ChainsAround, by_center, stacked_centers
 from ontogeny.sampling.estimate import estimate_llc
@@ -25,15 +25,7 @@ from ontogeny.studies.sorting.train import data_of, loaded, steps_of
 AT_ONCE = 4
 """Estimates of a whole model that are made in one program."""
 KEPT = (
-    "llc",
-    "llc_se",
-    "r_hat",
-    "ess",
-    "chains_lost",
-    "status",
-    "regime",
-    "h_max",
-    "localisation_ratio",
+    *ESSENTIALS,
     "temperature_slope",
     "temperature_slope_se",
     "d_log_llc_d_log_localization",
