@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ontogeny.core.differentiation import at_most_once
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.inputs.datasets import Examples, as_examples
 from ontogeny.inputs.fused_attention import FusedAttention
 from ontogeny.inputs.head_access import Head, HeadAccess
@@ -35,8 +35,7 @@ def examples_of(access: HeadAccess, data: Any, batch_size: int) -> Examples:
     Raises:
         OntogenyError: if the data or the batch size are none.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OntogenyError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
+    check_whole("batch_size", batch_size)
     return as_examples(data, next(access.model.parameters()).device)
 
 

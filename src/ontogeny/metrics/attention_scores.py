@@ -18,7 +18,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.rng import generator
 from ontogeny.core.schema import describe
 from ontogeny.inputs.head_access import HeadAccess
@@ -57,8 +57,7 @@ def repeated_tokens(
     [[5, 7, 5, 7]]
     """
     for name, value, least in (("sequences", sequences, 1), ("period", period, 2), ("repeats", repeats, 2)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+        check_whole(name, value, least)
     pool = torch.as_tensor(tokens).unique()
     pool = pool if start is None else pool[pool != start]
     if len(pool) < period:
@@ -109,8 +108,7 @@ def attention_scores(
     access = HeadAccess(model)
     ids = range(access.known.shapes[access.known.embed[0]][0]) if tokens is None else tokens
     rows = repeated_tokens(list(ids), sequences, period=period, repeats=repeats, start=start, seed=seed)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OntogenyError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
+    check_whole("batch_size", batch_size)
     device, layers = next(model.parameters()).device, range(access.known.layers)
     found: list[Tensor] = [torch.zeros(0, len(access.names), len(SCORES))]
     with undisturbed(model), torch.no_grad():

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import xarray as xr
 from torch import Tensor
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.schema import describe
 
 Whole = npt.NDArray[np.int64]
@@ -52,8 +52,7 @@ class NGram:
     """
 
     def __init__(self, tokens: Any, n: int, vocabulary: int) -> None:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise OntogenyError(f"n must be a whole number of at least 1; got {n!r}.")
+        check_whole("n", n)
         rows = _rows(tokens, vocabulary, "tokens")
         if n > rows.shape[1]:
             raise OntogenyError(f"n must be at most the length of a row of tokens, {rows.shape[1]}; got {n}.")

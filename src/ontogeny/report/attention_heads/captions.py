@@ -73,7 +73,7 @@ ABLATIONS = _caption(
 )
 TRACES = _caption(
     f"""The trace of the Hessian of the mean loss over each head's own weights (figure 14 of the paper), by Hutchinson's
-    random vectors; bands are ±1.96 standard errors over these. {_STAGES}""",
+    method; bands are ±1.96 standard errors over random vectors and rows. {_STAGES}""",
     "Curves of the Hessian trace of each head over training, on text and on code.",
 )
 IN_CONTEXT = _caption(

@@ -15,8 +15,13 @@ from ontogeny.inputs.language_losses import NextToken
 from ontogeny.inputs.load_weights import load_into
 from ontogeny.inputs.text import Tokenizer
 from ontogeny.interventions import LastToken, ablation_scores, bracket_sentences, path_patching_scores
-from ontogeny.metrics import attention_scores, composition_scores, in_context_learning_score, most_affected
-from ontogeny.metrics.hessian_trace import hessian_traces
+from ontogeny.metrics import (
+    attention_scores,
+    composition_scores,
+    hessian_trace,
+    in_context_learning_score,
+    most_affected,
+)
 from ontogeny.studies.attention_heads.assemble import side_by_side
 from ontogeny.studies.attention_heads.settings import CODE, TEXT, AttentionHeadsSettings
 
@@ -107,20 +112,13 @@ def _brackets(model: nn.Module, data: Mapping[str, Tensor]) -> xr.Dataset:
 
 
 def _traces(model: nn.Module, settings: AttentionHeadsSettings, data: Mapping[str, Tensor]) -> xr.Dataset:
-    names = [name for name in (TEXT, CODE) if name in data]
-    each = [
-        hessian_traces(
-            model,
-            data[name][: settings.behaviour.trace_rows],
-            NextToken(),
-            {head: head for head in settings.heads},
-            probes=settings.behaviour.probes,
-            seed=settings.seed,
-        )
-        for name in names
-    ]
-    both = side_by_side(each, "trace_dataset").assign_coords(trace_dataset=names)
-    return both.rename(component="head")
+    datasets = {name: data[name] for name in (TEXT, CODE) if name in data}
+    behaviour = settings.behaviour
+    found = hessian_trace(
+        model, datasets, NextToken(), {head: head for head in settings.heads},
+        samples=behaviour.trace_rows, probes=behaviour.probes, seed=settings.seed,
+    )  # fmt: skip
+    return found.drop_attrs().rename(component="head", dataset="trace_dataset")
 
 
 def patch(path: Patch, shared: Mapping[str, Any]) -> xr.Dataset:

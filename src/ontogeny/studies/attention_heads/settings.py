@@ -145,9 +145,9 @@ class Behaviour:
     """Tokens in context of each head (the paper: 1000)."""
     shown: int = 6
     """Of those, with their attention pattern, for the report."""
-    probes: int = 24
+    probes: int = 2
     trace_rows: int = 48
-    """Random vectors and rows of the Hessian's trace."""
+    """Random vectors of each of ten groups of rows, and rows, of the Hessian's trace."""
     early: int = 10
     late: int = 100
     """Tokens of the in-context learning score (the paper: 50 and 500 of 1024)."""
