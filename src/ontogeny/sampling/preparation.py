@@ -188,7 +188,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         before = math.ceil(examples.count / batch_size)
         if mode != "stacked" and fits(problem.center, examples.count):
             table = center_table(loss, problem.center, examples, batch_size, mode)
-        gradient = _full_gradient(how, stack, examples, batch_size) if table is None else table.full_gradient()
+        gradient = full_gradient(how, stack, examples, batch_size) if table is None else table.full_gradient()
     step_size = settings.step_size
     half = batch_size // 2
     compensable = kernel.compensates and not full and half > 0
@@ -278,7 +278,7 @@ def _one(value: float) -> Tensor:
     return torch.tensor([value], dtype=torch.float64)
 
 
-def _full_gradient(how: Evaluation, stack: Params, examples: Examples, batch_size: int) -> Params:
+def full_gradient(how: Evaluation, stack: Params, examples: Examples, batch_size: int) -> Params:
     """∇L(w*) over all n examples, with a leading axis of one centre; taken in pieces of the batch's size."""
     total: Params | None = None
     for part in torch.arange(examples.count).split(batch_size):
