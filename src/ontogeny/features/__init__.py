@@ -1,5 +1,6 @@
 """Feature-targeted LLCs: features as directions or functions of an activation, losses that target them, baselines."""
 
+from ontogeny.features.baselines import feature_baselines
 from ontogeny.features.common import FeatureProblem, feature_problem
 from ontogeny.features.directions import interleaved, random_directions, sae_directions
 from ontogeny.features.estimate import calibrate_features, estimate_features
@@ -14,6 +15,7 @@ __all__ = [
     "Site",
     "calibrate_features",
     "estimate_features",
+    "feature_baselines",
     "feature_problem",
     "interleaved",
     "random_directions",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.types import Batch, Params
 from ontogeny.features.feature import Feature, Projection, as_feature
-from ontogeny.features.losses import AtCenter, FeatureLoss, OfChain, Rule, Targeted, as_rule
+from ontogeny.features.losses import AtCenter, FeatureLoss, OfChain, Targeted, as_rule
 from ontogeny.features.sites import Site, upstream
 from ontogeny.inputs.datasets import Examples, as_examples
 from ontogeny.inputs.losses import ModuleLoss, undisturbed
@@ -61,7 +61,9 @@ class CommonGround:
         self.center = AtCenter(model, site, self.dtype, self.device)
         plain = as_examples(data, self.device, self.dtype)
         with undisturbed(model):
-            self.components = upstream(model, _at(plain.head(2), model), self.center.place) if components is None else components
+            self.components = (
+                upstream(model, _at(plain.head(2), model), self.center.place) if components is None else components
+            )
             self._plain = plain
             self.examples = self._with_targets(plain)
             first = self.center.hidden(plain.head(1))
@@ -127,7 +129,9 @@ class CommonGround:
     def problem(self, feature: Feature, threshold: float | None = None) -> FeatureProblem:
         """One feature's problem, for ``og.estimate_llc(*problem)``."""
         theta = float(self.thresholds([feature])[0]) if threshold is None else threshold
-        placed = Projection(feature.direction.to(self.device, self.dtype)) if isinstance(feature, Projection) else feature
+        placed = (
+            Projection(feature.direction.to(self.device, self.dtype)) if isinstance(feature, Projection) else feature
+        )
         return FeatureProblem(
             self.model, self.examples, FeatureLoss(self.center, self.rule, placed, theta), self.components
         )

@@ -52,7 +52,9 @@ def sae_directions(source: str | Path | Tensor, count: int | None = None, *, nam
         raise OntogenyError(f"source must hold directions of shape (features, width); got {tuple(rows.shape)}.")
     if count is not None:
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(rows):
-            raise OntogenyError(f"count must be a whole number from 1 to {len(rows)}, the features there are; got {count!r}.")
+            raise OntogenyError(
+                f"count must be a whole number from 1 to {len(rows)}, the features there are; got {count!r}."
+            )
         rows = rows[:count]
     return normalised(rows.detach(), "source")
 

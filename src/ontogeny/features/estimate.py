@@ -8,6 +8,7 @@ the feature alone, under the same calibration and seed, to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import progress_bar
 from ontogeny.core.rng import generator
-from ontogeny.core.types import Batch, Params
+from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.core.version import __version__
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.features.common import CommonGround, ManyFeatures, bytes_a_chain, features_at_once
@@ -26,7 +27,14 @@ from ontogeny.features.feature import Projection, normalised
 from ontogeny.features.sites import Site
 from ontogeny.inputs.losses import ModuleLoss, undisturbed
 from ontogeny.operators.hessian import hessian_vector_product, krylov_top
-from ontogeny.sampling.calibration import CONDITION, Calibration, default_n_beta, one_for_all
+from ontogeny.sampling.calibration import (
+    CONDITION,
+    SMALL_MODEL,
+    Calibration,
+    default_batch,
+    default_n_beta,
+    one_for_all,
+)
 from ontogeny.sampling.chains import Record, advance, start
 from ontogeny.sampling.draws import diverged, label, noise_share
 from ontogeny.sampling.evaluation import Mode, choose_mode, evaluation, parts_go_together
@@ -40,7 +48,7 @@ from ontogeny.sampling.settings import Settings
 
 MEMORY = 2**29
 """Bytes that chains side by side may take on a processor, by default; on a GPU three quarters of what is free."""
-LANCZOS_STEPS = 8
+LANCZOS_STEPS, CURVATURE_BATCHES = 8, 2
 PAIRS = 4
 """Pairs of minibatches that tell their noise, where it is not compensated."""
 PIECES = 20
@@ -88,7 +96,8 @@ def calibrate_features(
     with undisturbed(model):
         features = [Projection(row) for row in rows]
         thresholds = common.thresholds(features)
-        steepness = h_max_of_each(common, rows, thresholds, batch_size=batch_size or 16, seed=seed)
+        size = batch_size or default_batch(SMALL_MODEL, common.examples.count, common.positions)
+        steepness = _Losses(common, rows, thresholds, size, seed).steepness(rows, thresholds)
         order = np.argsort(steepness)
         if not steepness[order[-1]] > 0:
             raise OntogenyError(
@@ -161,7 +170,8 @@ def estimate_features(
         )  # fmt: skip
     if not isinstance(calibration, Calibration):
         raise OntogenyError(
-            f"calibration must be what calibrate_features returned, an og.Calibration; got {type(calibration).__name__}."
+            "calibration must be what calibrate_features returned, an og.Calibration; got "
+            f"{type(calibration).__name__}."
         )
     with undisturbed(model):
         thresholds = common.thresholds([Projection(row) for row in rows])
@@ -191,17 +201,47 @@ def estimate_features(
     return found
 
 
-class _Sampled:
-    """The loss common to all features, prepared once, and what draws from the posteriors of some of them."""
+class _Losses:
+    """The loss common to all features, prepared once, and its curvature for each."""
+
+    def __init__(self, common: CommonGround, rows: Tensor, thresholds: Tensor, batch_size: int, seed: int) -> None:
+        problem = common.problem(Projection(rows[0]), float(thresholds[0]))
+        built = build(*problem, None, str(common.device))
+        assert isinstance(built.loss, ModuleLoss)
+        self.loss, self.examples, self._seed = built.loss, built.examples, seed
+        size = min(batch_size, self.examples.count)
+        self._batches, _ = curvature_batches(self.examples, size, seed, CURVATURE_BATCHES)
+
+    def steepness(self, rows: Tensor, thresholds: Tensor, position: Params | None = None) -> np.ndarray:
+        """The largest Hessian eigenvalue of each direction's loss, by eight Lanczos steps, (features,), loss/weight².
+
+        A lower bound, within some per cent; on at most two minibatches. ``position`` None: at w*.
+        """
+        at = self.loss.center if position is None else position
+        out = []
+        for number in range(len(rows)):
+            some = slice(number, number + 1)
+            one = ManyFeatures(self.loss, rows[some], thresholds[some], 1)
+            own = {name: value[0] for name, value in one.of_chains(1).items()}
+            product = partial(self._product, lambda params, batch, one=one, own=own: one(params | own, batch), at)
+            stream = generator(self._seed, "curvature")
+            begin = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in at.items()}
+            out.append(krylov_top(product, begin, LANCZOS_STEPS)[0])
+        return np.array(out)
+
+    def _product(self, loss: Loss, at: Params, vector: Params) -> Params:
+        images = [hessian_vector_product(loss, at, batch, vector) for batch in self._batches]
+        return {name: torch.stack([image[name] for image in images]).mean(0) for name in vector}
+
+
+class _Sampled(_Losses):
+    """What draws from the posteriors of some features at a time."""
 
     def __init__(
         self, common: CommonGround, row: Tensor, threshold: Tensor, calibration: Calibration, seed: int
     ) -> None:
-        problem = common.problem(Projection(row[0]), float(threshold[0]))
-        built = build(*problem, None, str(common.device))
-        assert isinstance(built.loss, ModuleLoss)
-        self.loss, self.examples, self._common = built.loss, built.examples, common
-        self._frozen, self._seed = calibration, seed
+        super().__init__(common, row, threshold, calibration.batch_size, seed)
+        self._frozen, self._common = calibration, common
         self._kernel = get_kernel(calibration.kernel)
         chains = calibration.chains
         size = min(calibration.batch_size, self.examples.count)
@@ -275,72 +315,18 @@ class _Sampled:
         )
 
     def _steepest(self, rows: Tensor, thresholds: Tensor, positions: Params, lost: Tensor) -> np.ndarray:
-        """h_max of each feature, the larger of that at w* and that where its chain that is farthest from it ended."""
-        found = h_max_of_each(self._common, rows, thresholds, self._frozen.batch_size, self._seed, self.loss)
-        chains = self._chains
-        distance: Tensor = sum(  # type: ignore[assignment]
-            (value - self.loss.center[name]).square().flatten(1).sum(1) for name, value in positions.items()
-        )
+        """h_max of each feature where its chain that is farthest from w* ended; at w* where a chain was lost."""
+        chains, found = self._chains, []
+        distance = torch.stack(
+            [(value - self.loss.center[name]).square().flatten(1).sum(1) for name, value in positions.items()]
+        ).sum(0)
         for number in range(len(rows)):
-            if bool(lost[number * chains : (number + 1) * chains].any()):
-                continue
-            farthest = number * chains + int(distance[number * chains : (number + 1) * chains].argmax())
-            there = {name: value[farthest] for name, value in positions.items()}
-            some = slice(number, number + 1)
-            ended = h_max_of_each(
-                self._common, rows[some], thresholds[some], self._frozen.batch_size, self._seed, self.loss, there
-            )
-            found[number] = max(found[number], ended[0])
-        return found
-
-
-def h_max_of_each(
-    common: CommonGround,
-    rows: Tensor,
-    thresholds: Tensor,
-    batch_size: int,
-    seed: int,
-    loss: ModuleLoss | None = None,
-    position: Params | None = None,
-) -> np.ndarray:
-    """The largest Hessian eigenvalue of each direction's loss, by eight Lanczos steps, (features,), loss/weight².
-
-    A lower bound, within some per cent; on at most four minibatches' worth of examples.
-
-    Args:
-        common: model, data and loss.
-        rows: (features, width), of norm 1.
-        thresholds: (features,).
-        batch_size: examples a batch.
-        seed: of the examples and of where the Krylov space begins.
-        loss: the prepared loss; None: it is made here.
-        position: where; None: at w*.
-    """
-    if loss is None:
-        built = build(*common.problem(Projection(rows[0]), float(thresholds[0])), None, str(common.device))
-        assert isinstance(built.loss, ModuleLoss)
-        loss, examples = built.loss, built.examples
-    else:
-        examples = common.examples
-    at = loss.center if position is None else position
-    batches, _ = curvature_batches(examples, min(batch_size, examples.count), seed, 4)
-    out = np.empty(len(rows))
-    for number in range(len(rows)):
-        some = slice(number, number + 1)
-        one = ManyFeatures(loss, rows[some], thresholds[some], 1)
-        own = {name: value[0] for name, value in one.of_chains(1).items()}
-
-        def of_weights(params: Params, batch: Batch, one: ManyFeatures = one, own: Params = own) -> Tensor:
-            return one(params | own, batch)
-
-        def product(vector: Params, of_weights: Any = of_weights) -> Params:
-            images = [hessian_vector_product(of_weights, at, batch, vector) for batch in batches]
-            return {name: torch.stack([image[name] for image in images]).mean(0) for name in vector}
-
-        stream = generator(seed, "curvature")
-        begin = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in at.items()}
-        out[number] = krylov_top(product, begin, LANCZOS_STEPS)[0]
-    return out
+            some, own = slice(number, number + 1), slice(number * chains, (number + 1) * chains)
+            farthest = number * chains + int(distance[own].argmax())
+            gone = bool(lost[own].any())
+            there = self.loss.center if gone else {name: value[farthest] for name, value in positions.items()}
+            found.append(self.steepness(rows[some], thresholds[some], there)[0])
+        return np.array(found)
 
 
 def _checked(directions: Any, common: CommonGround) -> Tensor:

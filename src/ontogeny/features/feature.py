@@ -104,7 +104,9 @@ def normalised(directions: Tensor, argument: str = "directions") -> Tensor:
     """
     if not isinstance(directions, Tensor) or directions.dim() != 2 or not directions.numel():
         came = f"shape {tuple(directions.shape)}" if isinstance(directions, Tensor) else type(directions).__name__
-        raise OntogenyError(f"{argument} must be a tensor of shape (features, width) with at least one row; got {came}.")
+        raise OntogenyError(
+            f"{argument} must be a tensor of shape (features, width) with at least one row; got {came}."
+        )
     wide = directions if directions.dtype in (torch.float32, torch.float64) else directions.float()
     lengths = wide.norm(dim=1, keepdim=True)
     bad = (~(lengths.isfinite() & (lengths > 0))).flatten().nonzero().flatten().tolist()

@@ -41,7 +41,13 @@ class NoiseStream:
         device: torch.device,
         extra: int = 0,
     ) -> None:
-        self._seed, self._labels, self._dim, self._axis, self._extra = seed, list(dict.fromkeys(labels)), dim, axis, extra
+        self._seed, self._labels, self._dim, self._axis, self._extra = (
+            seed,
+            list(dict.fromkeys(labels)),
+            dim,
+            axis,
+            extra,
+        )
         place = {label: number for number, label in enumerate(self._labels)}
         repeated = len(self._labels) < len(labels)
         self._place = torch.tensor([place[label] for label in labels], device=device) if repeated else None

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ontogeny.studies.feature_targeted import settings as feature_settings
+from ontogeny.studies.feature_targeted import study as feature_targeted
 from ontogeny.studies.sorting import settings as sorting_settings
 from ontogeny.studies.sorting import study as sorting
 from ontogeny.studies.sparsity_sweep import settings as sweep_settings
@@ -65,5 +67,12 @@ STUDIES = {
         run=sorting.run,
         report=sorting.report,
         seeds=2,
+    ),
+    "feature-targeted": Study(
+        question="Does the LLC of one feature's computation tell SAE features from random directions?",
+        presets={name: Preset(words, None, 1) for name, words in feature_settings.DESCRIPTIONS.items()},
+        run=feature_targeted.run,
+        report=feature_targeted.report,
+        seeds=1,
     ),
 }
