@@ -83,7 +83,7 @@ def feature_baselines(
         values = common.values([Projection(row) for row in rows]).flatten(2)  # (features, examples, positions)
         theta = common.thresholds([Projection(row) for row in rows]).to(values)
         active = values > theta[:, None, None]
-        ranked = values.abs().amax(2).argsort(1, descending=True, stable=True)
+        ranked = values.abs().amax(2).argsort(dim=1, descending=True, stable=True)
         effects = _effects(common, as_examples(data, common.device, common.dtype).take, rows, values.mean((1, 2)))
     out = xr.Dataset(
         {

@@ -78,8 +78,8 @@ def _read(source: str, name: str | None) -> Tensor:
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
         raise OntogenyError(
-            f"source must be a folder with {WEIGHTS}, as sae-lens writes it, or a safetensors or .pt file; {file} is not "
-            "there."
+            f"source must be a folder with {WEIGHTS}, as sae-lens writes it, or a safetensors or .pt file; {file} is "
+            "not there."
         )
     held = read_weights(file)
     known = [one for one in NAMES if one in held] if name is None else [name] * (name in held)
@@ -87,8 +87,8 @@ def _read(source: str, name: str | None) -> Tensor:
         known = list(held)
     if not known:
         raise OntogenyError(
-            f"source: {file} holds {', '.join(held)}, and directions are looked for as {name or ', '.join(NAMES)}; give "
-            "the tensor's name."
+            f"source: {file} holds {', '.join(held)}, and directions are looked for as {name or ', '.join(NAMES)}; "
+            "give the tensor's name."
         )
     return held[known[0]].T if known[0] == "decoder.weight" else held[known[0]]
 

@@ -81,9 +81,21 @@ def calibrate_features(
     burn-in serve all. Which direction is of which kind is not known here.
 
     Args:
-        model, data, directions, site, loss, components, device: as for :func:`estimate_features`.
-        n_beta, localization, batch_size, chains, draws, kernel, max_draws, seed: as for ``og.calibrate``; None: by
-            rule. ``draws`` that will be taken bound the burn-in.
+        model: as for :func:`estimate_features`, and so are data, directions, site, loss, components and device.
+        data: see there.
+        directions: all that shall be compared.
+        site: see there.
+        loss: see there.
+        components: see there.
+        n_beta: nβ, 1/loss; None: n/log n.
+        localization: γ, 1/weight²; None: by rule.
+        batch_size: as for ``og.calibrate``.
+        chains: as for ``og.calibrate``.
+        draws: how many will be taken of a chain; they bound the burn-in.
+        kernel: as for ``og.calibrate``.
+        max_draws: as for ``og.calibrate``.
+        seed: as for ``og.calibrate``.
+        device: where.
 
     Raises:
         OntogenyError: one sentence on the argument at fault.

@@ -30,7 +30,8 @@ def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtyp
     """Wrap a tensor, a tuple or list or mapping of tensors, or a map-style dataset (torch or Hugging Face).
 
     What is wrapped already stays as it is. An array (NumPy, pandas, whatever NumPy can read) counts as the tensor of
-    its values; a memory map is read into memory. Floating-point tensors are moved to ``dtype``, the dtype of the sampled weights, all to ``device``.
+    its values; a memory map is read into memory. Floating-point tensors are moved to ``dtype``, the dtype of the
+    sampled weights, all to ``device``.
 
     Raises:
         OntogenyError: if it is none of these, is empty, its tensors differ in length, one part is neither tensor nor
