@@ -112,7 +112,7 @@ def _effects(common: CommonGround, take: Any, rows: Tensor, means: Tensor) -> di
     found = {name: torch.empty(2, features, count, dtype=torch.float64) for name in ("ablation_kl", "ablation_l1_l2")}
     for examples in torch.arange(count).split(EXAMPLES_AT_ONCE):
         batch = take(examples)
-        before = common.center.logits(batch).log_softmax(-1)
+        before = common.center.logits(batch)
 
         def of_one(row: Tensor, value: Tensor, batch: Any = batch, before: Tensor = before) -> tuple[Tensor, Tensor]:
             feature = Projection(row)
@@ -120,7 +120,7 @@ def _effects(common: CommonGround, take: Any, rows: Tensor, means: Tensor) -> di
                 lambda hidden: feature.moved(hidden, value.expand(hidden.shape[:-1])),
                 lambda: common.center.logits(batch),
             )
-            change = after.log_softmax(-1) - before
+            change = after.log_softmax(-1) - before.log_softmax(-1)
             length = change.norm(dim=-1).clamp(min=torch.finfo(change.dtype).tiny)
             return by_example(divergence(before, after)), by_example(change.abs().sum(-1) / length)
 

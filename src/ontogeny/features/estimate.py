@@ -49,6 +49,8 @@ from ontogeny.sampling.settings import Settings
 MEMORY = 2**29
 """Bytes that chains side by side may take on a processor, by default; on a GPU three quarters of what is free."""
 LANCZOS_STEPS, CURVATURE_BATCHES = 8, 2
+MOST_LOOKED_AT = 64
+"""Directions whose curvature a calibration looks at; a steeper one's status says if the step was too large for it."""
 PAIRS = 4
 """Pairs of minibatches that tell their noise, where it is not compensated."""
 PIECES = 20
@@ -76,7 +78,7 @@ def calibrate_features(
 ) -> Calibration:
     """One (nβ, γ), step size, friction and burn-in for all these directions, by the rules of ``og.calibrate``.
 
-    h_max of each direction's loss at w* decides: γ = nβ·h_max/100 of the steepest, rounded up to 1, 2 or 5 times a
+    h_max of each direction's loss at w* (of 64 drawn at random, where there are more) decides: γ = nβ·h_max/100 of the steepest, rounded up to 1, 2 or 5 times a
     power of ten; the steepest and the one of median steepness are warmed up, and the smaller step and the longer
     burn-in serve all. Which direction is of which kind is not known here.
 
@@ -106,6 +108,9 @@ def calibrate_features(
         n_beta, localization, None, batch_size, chains, draws, None, None, max_draws, kernel, seed, device
     )  # fmt: skip
     with undisturbed(model):
+        if len(rows) > MOST_LOOKED_AT:  # drawn, not taken evenly: kinds that come by turns would be told apart
+            drawn = torch.randperm(len(rows), generator=generator(seed, "directions that calibrate"))
+            rows = rows[drawn[:MOST_LOOKED_AT].to(rows.device)]
         features = [Projection(row) for row in rows]
         thresholds = common.thresholds(features)
         size = batch_size or default_batch(SMALL_MODEL, common.examples.count, common.positions)

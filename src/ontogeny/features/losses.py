@@ -59,7 +59,8 @@ class AtCenter:
         self, model: nn.Module, site: Site, dtype: torch.dtype | None = None, device: torch.device | None = None
     ) -> None:
         self.site, self.place = site, locate(model, site)
-        self.model = copy.deepcopy(model).eval().requires_grad_(False).to(device=device, dtype=dtype)
+        # as any module: TransformerLens has a `to` of its own, with other arguments
+        self.model = nn.Module.to(copy.deepcopy(model).eval().requires_grad_(False), device=device, dtype=dtype)
 
     def hidden(self, batch: Batch) -> Tensor:
         """h*, the activation at the site, (batch, ..., width)."""
@@ -136,8 +137,8 @@ class Behavioral:
     kind: ClassVar[str] = "behavioral"
 
     def target(self, center: AtCenter, batch: Batch) -> Tensor:
-        """log p_w*, (batch, ..., vocabulary)."""
-        return center.logits(batch).log_softmax(-1)
+        """The logits of w*, (batch, ..., vocabulary)."""
+        return center.logits(batch)
 
     def losses(
         self, center: AtCenter, model: nn.Module, batch: Batch, target: Tensor, feature: Feature, threshold: Tensor
@@ -237,10 +238,15 @@ def moving(feature: Feature, values: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda hidden: feature.moved(at_least_float32(hidden), values).to(hidden.dtype)
 
 
-def divergence(log_probabilities: Tensor, logits: Tensor) -> Tensor:
-    """D_KL(p ‖ softmax(logits)) over the last axis, nats; log p is given."""
-    p = log_probabilities.exp()
-    return (p * log_probabilities).sum(-1) - (p * logits).sum(-1) + logits.logsumexp(-1)
+def divergence(before: Tensor, after: Tensor) -> Tensor:
+    """D_KL(softmax(before) ‖ softmax(after)) over the last axis, nats, both logits.
+
+    = log Σ p·exp(Δ - m) with Δ = after - before, m = Σ p·Δ, so that the divergence of nearly equal logits is not the
+    difference of large numbers.
+    """
+    p, change = before.softmax(-1), after - before
+    centred = change - (p * change).sum(-1, keepdim=True)
+    return (p * centred.expm1()).sum(-1).log1p()
 
 
 def by_example(values: Tensor) -> Tensor:
