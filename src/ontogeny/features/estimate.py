@@ -78,9 +78,9 @@ def calibrate_features(
 ) -> Calibration:
     """One (nβ, γ), step size, friction and burn-in for all these directions, by the rules of ``og.calibrate``.
 
-    h_max of each direction's loss at w* (of 64 drawn at random, where there are more) decides: γ = nβ·h_max/100 of the steepest, rounded up to 1, 2 or 5 times a
-    power of ten; the steepest and the one of median steepness are warmed up, and the smaller step and the longer
-    burn-in serve all. Which direction is of which kind is not known here.
+    h_max of each direction's loss at w* (of 64 drawn at random, where there are more) decides: γ = nβ·h_max/100 of the
+    steepest, rounded up to 1, 2 or 5 times a power of ten; the steepest and the one of median steepness are warmed up,
+    and the smaller step and the longer burn-in serve all. Which direction is of which kind is not known here.
 
     Args:
         model: as for :func:`estimate_features`, and so are data, directions, site, loss, components and device.

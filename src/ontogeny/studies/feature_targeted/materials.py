@@ -40,6 +40,9 @@ class Materials:
     settings: FeatureTargetedSettings
     folder: Path
 
+    def __reduce__(self) -> tuple[type[Materials], tuple[FeatureTargetedSettings, Path]]:
+        return Materials, (self.settings, self.folder)  # what was read is read anew by whoever needs it
+
     @property
     def quality_file(self) -> Path:
         """What was found of an autoencoder that was trained here."""

@@ -85,7 +85,7 @@ class FeatureTargetedSettings:
     active: int = 10
     sae_steps: int = 4000
     sae_sequences: int = 4000
-    """Sequences whose activations it is trained on."""
+    """Sequences whose activations it is trained on; of a file with few tokens they are the data set's too."""
     threshold: float = 1.0
     losses: tuple[str, ...] = ("functional", "behavioral")
     top: tuple[int, ...] = (16, 8)
