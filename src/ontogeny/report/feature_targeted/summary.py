@@ -116,7 +116,7 @@ def _outliers(
     values: Mapping[str, npt.NDArray[np.float64]], told: Mapping[str, Any], kinds: npt.NDArray[Any], names: list[str]
 ) -> list[dict[str, Any]]:
     """Directions far from the median of their kind, or on the wrong side of the threshold; the farthest first."""
-    found = []
+    found: list[dict[str, Any]] = []
     for name in names:
         split = told[name]["separation"]
         upwards = split["mean_first"] >= split["mean_second"]
