@@ -8,9 +8,9 @@ and log(1 + ℓ). It does not state nβ, γ, ε, the batch, chains or draws, whi
   once a loss. No setting is chosen with the separation in view.
 - ℓ itself is sampled, not log(1 + ℓ): with a step found by rule no chain is lost, and near w* the two are one.
 - The gate is relu(p - θ), whose gradient sees all of it; ``Functional(gate="cut")`` is p·1[p > θ].
-- What it costs, counted: 4 × 200 steps of 512 tokens for a direction are 2.5 TFLOP in 40 functional and 6 in 40
-  behavioral estimates of the quick preset, 66 and 107 in 200 of the pretrained one, 157,000 and 255,000 in 1000 of GPT-2
-  small. At 10 GFLOP/s a core that is 15 minutes and 5 hours of one core; on a GPU at 20 TFLOP/s 6 hours.
+- What it costs, counted: 4 × 200 steps of 512 tokens are, for 40 directions of the quick preset, 3 TFLOP functional and
+  6 behavioral; for 200 of the pretrained one 66 and 107; for 1000 of GPT-2 small 157,000 and 255,000. At 10 GFLOP/s
+  that is a quarter of an hour and 5 hours of one core; on a GPU at 20 TFLOP/s 6 hours.
 - The quick model is attention-only, three layers of width 64, so that nothing but torch is needed, on the docstrings of
   the packages installed here; features lie after its second layer, with a layer above them to be read by.
 """
