@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -132,7 +133,7 @@ def _effects(common: CommonGround, take: Any, rows: Tensor, means: Tensor) -> di
     return found
 
 
-def learned_steps(correlations: np.ndarray, steps: Sequence[int], least: float = 0.5) -> np.ndarray:
+def learned_steps(correlations: npt.ArrayLike, steps: npt.ArrayLike, least: float = 0.5) -> np.ndarray:
     """The first step from which on the feature's values go with the final ones for good, (features,); NaN: never.
 
     Args:
