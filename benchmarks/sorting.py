@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from ontogeny.sampling.estimate import estimate_llc
-from ontogeny.studies.sorting.measure import Checkpoint, Training, data_of, loaded, measure, steps_of, train
-from ontogeny.studies.sorting.settings import BASELINE, PRESETS, SortingSettings, Variant
+from ontogeny.studies.sorting.estimates import AT_ONCE, Around, measure_whole
+from ontogeny.studies.sorting.settings import BASELINE, FROZEN, PRESETS, SortingSettings, Variant
+from ontogeny.studies.sorting.train import Training, data_of, loaded, steps_of, train
 
 PEER = Path(__file__).with_name("sorting_peer.py")
 SOURCE = Path(__file__).resolve().parents[1] / "src"
@@ -43,19 +44,22 @@ def trained(folder: Path, settings: SortingSettings, variant: Variant) -> np.nda
     return np.load(kept)
 
 
-def ours(task: Checkpoint) -> tuple[float, float, str]:
-    """(λ̂, its error, its status) as the study measures it."""
-    found = measure(task).sel(setting="frozen", component="all")
-    return float(found["llc"]), float(found["llc_se"]), str(found["status"].item())
+def ours(task: Around) -> list[tuple[float, float, str]]:
+    """(λ̂, its error, its status) of some checkpoints, side by side as the study measures them."""
+    found = measure_whole(task)
+    return list(zip(found["llc"].values, found["llc_se"].values, found["status"].values, strict=True))
 
 
-def again(task: Checkpoint, seed: int) -> tuple[float, float]:
+def _groups(weights: np.ndarray) -> list[np.ndarray]:
+    return [weights[first : first + AT_ONCE] for first in range(0, len(weights), AT_ONCE)]
+
+
+def again(settings: SortingSettings, variant: Variant, weights: np.ndarray, seed: int) -> tuple[float, float]:
     """(λ̂, its error) of the same lists, with other random streams of the sampler."""
-    settings = task.settings
     found = estimate_llc(
-        loaded(task.variant, task.weights),
-        data_of(settings, task.variant),
-        task.variant.loss,
+        loaded(variant, weights),
+        data_of(settings, variant),
+        variant.loss,
         n_beta=settings.n_beta,
         localization=settings.localization,
         **settings.sampler,
@@ -84,24 +88,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000, help="of training")
     parser.add_argument("--seeds", type=int, default=6, help="of the sampler, at the last checkpoint")
     asked = parser.parse_args()
-    settings = PRESETS["variants"]
+    settings = replace(PRESETS["variants"], early=18, linear=12)
     variant = replace(settings.variant(BASELINE), steps=asked.steps)
     weights, steps = trained(asked.out, settings, variant), steps_of(settings, variant)
 
-    def task(place: int) -> Checkpoint:
-        return Checkpoint(settings, variant, 0, steps[place], False, weights[place])
-
+    tasks = [Around(settings, variant, (FROZEN,) * len(rows), rows) for rows in _groups(weights)]
     cores = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(cores) as pool:
         list(pool.map(abs, range(cores)))  # processes are there before the clock starts; their imports are not
         began = time.perf_counter()
-        found = list(pool.map(ours, [task(place) for place in range(len(steps))]))
+        found = [one for group in pool.map(ours, tasks) for one in group]
         seconds = time.perf_counter() - began
     began = time.perf_counter()
-    ours(task(len(steps) - 1))
+    again(settings, variant, weights[-1], 0)
     one = time.perf_counter() - began
     statuses = sorted({status for *_, status in found})
-    print(f"ours: {len(steps)} checkpoints on {cores} cores in {seconds:.0f} s, one in one process {one:.1f} s; "
+    print(f"ours: {len(steps)} checkpoints on {cores} cores in {seconds:.0f} s, one alone {one:.1f} s; "
           f"statuses {', '.join(statuses)}")  # fmt: skip
 
     saved, calls = asked.out / "peer.npz", []
@@ -117,8 +119,7 @@ def main() -> None:
     whole = np.mean(calls) * len(steps)
     print(f"peer: {whole:.0f} s for {len(steps)} checkpoints, from {PEER_CHECKPOINTS}; {whole / seconds:.1f} x ours")
 
-    last = len(steps) - 1
-    mine = [again(task(last), seed) for seed in range(asked.seeds)]
+    mine = [again(settings, variant, weights[-1], seed) for seed in range(asked.seeds)]
     rows = [("ours", [one[0] for one in mine], [one[1] for one in mine])]
     for name, other in (("peer", {}), ("peer, burn-in 1000", {"burn_in": 1000})):
         theirs = [peer(asked.peer_python, saved, settings, seed, **other) for seed in range(asked.seeds)]

@@ -114,7 +114,30 @@ def study(seeds: int = 20, steps: int = 1500, checkpoints: int = 40, every: int 
     measured["cosine_similarity"] = ((*dims, "feature", "other_feature"), cosine(w))
     measured = measured.assign_coords(seed=np.arange(seeds), checkpoint=np.arange(checkpoints), step=(dims, step[pick]))
     measured.attrs = settings(seeds, steps)
-    return measured, trajectory
+    return measured.assign(curvature(measured)), trajectory
+
+
+EXPLAINED = 0.8
+
+
+def curvature(measured: xr.Dataset) -> xr.Dataset:
+    """Trace, rank and a second-order prediction of 0.8 λ̂; early the gradient makes it λ̂ itself; none at step 0."""
+    llc, early = measured["llc"], measured["regime"] == "below_baseline"
+    curved = xr.where(early, 1.0, EXPLAINED * llc)
+    pulled = xr.where(early, llc - 1.0, -1e-3 * abs(llc))
+    defined = (measured["step"] > 0) & llc.notnull()
+    out = xr.Dataset(
+        {
+            "second_order_llc": (curved + pulled).where(defined),
+            "second_order_llc_curvature": curved.where(defined),
+            "second_order_llc_gradient": pulled.where(defined),
+            "second_order_llc_se": (0.01 * abs(curved)).where(defined),
+            "hessian_trace": 2.0 * measured["features_represented"] + 0.1,
+            "hessian_trace_se": 0.05 + 0.0 * measured["h_max"],
+            "hessian_rank": 2.0 * measured["features_represented"],
+        }
+    )
+    return out.assign(second_order_llc_status=xr.where(defined, "ok", "no_posterior"))
 
 
 def settings(seeds: int, steps: int) -> dict[str, Any]:
@@ -188,6 +211,7 @@ def neighbours(measurements: xr.Dataset, inflection: xr.DataArray, **factors: fl
     from ontogeny.plots.sensitivity import NAMES
 
     names = ("llc", "llc_se", "status", "regime", "chains_lost", "r_hat", "ess", "h_max", "localisation_ratio")
+    names += ("hessian_rank", *(name for name in measurements if str(name).startswith("second_order_llc")))
     seeds = inflection.dropna("seed")["seed"].values[:4]
     one = measurements[list(names)].sel(seed=seeds)
     every = []

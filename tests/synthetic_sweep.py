@@ -9,6 +9,8 @@ statement of the report has a known answer.
 import numpy as np
 import xarray as xr
 
+import synthetic
+
 SPARSITIES = (0.3, 0.5, 0.7, 0.9)
 TREND = {0.3: 1.5, 0.5: 1.0, 0.7: 0.5, 0.9: 0.4}
 CORNERS = {0.3: (4, (0, 1)), 0.5: (4, (0, 1, 2)), 0.7: (4, (0, 1, 2, 3)), 0.9: (5, (0, 1, 2, 3, 4))}
@@ -25,7 +27,7 @@ TIMES = {
     "equal_curvature": 1.0,
 }
 """λ̂ at a setting over λ̂ at the frozen one."""
-INDICATORS = ("loss", "effective_rank", "weight_norm", "gradient_norm", "hessian_trace")
+INDICATORS = ("loss", "effective_rank", "weight_norm", "gradient_norm", "hessian_trace", "hessian_rank")
 
 
 def checkpoint_steps(count: int) -> np.ndarray:
@@ -107,7 +109,9 @@ def sweep(seeds: int = 8, checkpoints: int = 28, every: int = 40) -> tuple[xr.Da
     )
     out = out.drop_vars("checkpoint").transpose("sparsity", "seed", "checkpoint", ...)
     out = out.assign_coords(step=("checkpoint", few))
+    out = out.assign(synthetic.curvature(out).drop_vars("hessian_trace"))
     words = ["llc", "llc_se", "status", "regime", "chains_lost", "r_hat", "ess", "h_max", "localisation_ratio"]
+    words += ["hessian_rank", *(str(name) for name in out if str(name).startswith("second_order_llc"))]
     each = [out[words].assign(llc=t * out["llc"], llc_se=t * out["llc_se"]) for t in TIMES.values()]
     neighbours = xr.concat(each, "setting").assign_coords(setting=list(TIMES))
     out.attrs = {"preset": "quick", "seeds": seeds, "n_features": FEATURES, "train_steps": STEPS, "n_beta": 1000.0}

@@ -1,35 +1,8 @@
 """The report in a real browser: everything is drawn, answers to the mouse, fits the window, and nothing is fetched."""
 
-import shutil
-
 import pytest
 
 import synthetic
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: the page was not tested"
-    )
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"none of {', '.join(names)} is installed: the page was not tested in a browser")
-    with playwright.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=found, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +26,22 @@ def page(browser, report):
     page.close()
 
 
+def double_click_until(page, box, place, condition, arg=None):
+    """Double-click as often as it takes: on a busy machine plotly.js may see the two clicks as two."""
+    from playwright.sync_api import TimeoutError as TooLong
+
+    x, y = box["x"] + place[0] * box["width"], box["y"] + place[1] * box["height"]
+    for attempt in range(10):
+        page.mouse.dblclick(x, y)
+        try:
+            page.wait_for_function(condition, arg=arg, timeout=3000)
+        except TooLong:
+            if attempt == 9:
+                raise
+        else:
+            return
+
+
 def test_nothing_is_fetched_and_nothing_complains(page, report):
     assert [url for url in page.asked if not url.startswith(("data:", "blob:"))] == [report.as_uri()]
     assert page.said == []
@@ -60,7 +49,7 @@ def test_nothing_is_fetched_and_nothing_complains(page, report):
 
 def test_every_plot_is_drawn(page):
     plots = page.query_selector_all(".plot")
-    assert len(plots) == 12
+    assert len(plots) == 13
     for plot in plots:
         assert plot.query_selector("svg.main-svg") is not None, plot.get_attribute("id")
         assert plot.query_selector(".trace, .annotation") is not None, plot.get_attribute("id")
@@ -139,8 +128,7 @@ def test_dragging_zooms_and_a_double_click_returns(page):
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.7 * box["height"], steps=6)
     page.mouse.up()
     page.wait_for_function(f"b => {{ const r = ({span})(); return r[1] - r[0] < 0.5 * (b[1] - b[0]); }}", arg=before)
-    page.mouse.dblclick(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
-    page.wait_for_function(f"b => Math.abs(({span})()[1] - b[1]) < 1e-6", arg=before)
+    double_click_until(page, box, (0.5, 0.5), f"b => Math.abs(({span})()[1] - b[1]) < 1e-6", before)
 
 
 def test_a_double_click_shows_the_estimates_out_of_view(page):
@@ -150,11 +138,9 @@ def test_a_double_click_shows_the_estimates_out_of_view(page):
     before = page.evaluate(lowest)
     assert before > -2
     box = page.locator(f"#plot-{number} .nsewdrag").bounding_box()
-    page.mouse.dblclick(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"])
-    page.wait_for_function(f"() => ({lowest})() < -100")
+    double_click_until(page, box, (0.6, 0.8), f"() => ({lowest})() < -100")
     page.wait_for_timeout(500)
-    page.mouse.dblclick(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"])
-    page.wait_for_function(f"b => Math.abs(({lowest})() - b) < 1e-6", arg=before)
+    double_click_until(page, box, (0.6, 0.8), f"b => Math.abs(({lowest})() - b) < 1e-6", before)
 
 
 def test_the_slider_moves_the_polytope(page):

@@ -9,8 +9,8 @@ import torch
 import ontogeny as og
 from ontogeny.core.rng import generator
 from ontogeny.inputs.algorithmic_tasks import CumulativeSums, SignOfSum, SortedLists, SortedPart
-from ontogeny.store import read_zarr
-from ontogeny.studies.sorting import measure, settings, study
+from ontogeny.store import Store, read_zarr
+from ontogeny.studies.sorting import settings, study, train
 from ontogeny.studies.sorting.settings import SortingSettings, Variant
 
 TINY = SortingSettings(
@@ -64,9 +64,35 @@ def test_what_a_run_leaves(finished):
     ]  # fmt: skip
 
 
+def test_curvature_is_told_at_every_checkpoint_of_the_whole_model(finished):
+    two = read_zarr(finished / "results.zarr", "2_heads")
+    whole, head = (two.sel(component=name, setting="frozen") for name in ("all", "0:0"))
+    for name in ("hessian_trace", "hessian_trace_se", "hessian_rank"):
+        assert np.isfinite(whole[name]).all() and np.isnan(head[name]).all(), name
+        assert whole[name].attrs["units"] and whole[name].dims == ("seed", "checkpoint")
+    assert set(whole["second_order_llc_status"].values.ravel()) <= {"ok", "no_posterior", "unresolved"}
+    one = og.metrics.hessian_trace(
+        train.loaded(TINY.variants[1], weights_at(finished, 5)),
+        train.data_of(TINY, TINY.variants[1]),
+        TINY.variants[1].loss,
+        samples=32,
+        probes=10,
+        batch_size=32,
+    )
+    assert float(whole["hessian_trace"][0, 5]) == pytest.approx(one["hessian_trace"].item(), rel=1e-5)
+
+
+def weights_at(folder, place):
+    """Flat weights of the first seed of "2 heads"."""
+    store = Store(folder, TINY.identity())
+    return store.load(study._training(TINY, TINY.variants[1], 0).key)["weights"].values[place]
+
+
 def test_the_report_states_what_the_summary_holds(finished):
     summary = json.loads((finished / "summary.json").read_text(encoding="utf-8"))
     page = (finished / "report.html").read_text(encoding="utf-8")
+    assert summary["findings"]["2 heads"]["hessian_trace_peak"]["n"] == 1 and "Hessian trace" in page
+    assert summary["second_order"]["2 heads"]["estimates"] == 6 and "beyond second order" in page
     assert summary["findings"]["2 heads"]["seeds"] == 1 and "2 heads" in page and '"frames"' in page
     assert summary["health"]["estimates"] == 3 * (6 + 4) + 1 + 2 + 1
 
@@ -86,7 +112,7 @@ def test_running_again_computes_nothing_and_more_seeds_keep_the_first(finished, 
 def test_a_model_comes_back_from_flat_weights():
     variant = TINY.variants[1]
     model = variant.model(3)
-    again = measure.loaded(variant, measure.flat(model.state_dict()))
+    again = train.loaded(variant, train.flat(model.state_dict()))
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
 

@@ -91,6 +91,11 @@ def test_norm_gradient_and_curvature_are_those_of_the_stored_weights(finished):
 
     hessian = torch.func.hessian(flat)(torch.cat([weight.detach().flatten(), bias.detach()]))
     assert float(one["hessian_trace"]) == pytest.approx(hessian.trace().item(), rel=1e-4)
+    h = torch.linalg.eigvalsh(hessian.double()).numpy()
+    assert int(one["hessian_rank"]) == (TINY.n_beta * h > TINY.localization).sum()
+    if str(one["second_order_llc_status"].item()) == "ok":
+        curved = (0.5 * TINY.n_beta * h / (TINY.n_beta * h + TINY.localization)).sum()
+        assert float(one["second_order_llc_curvature"]) == pytest.approx(curved, rel=1e-3)
     assert float(one["h_max"]) >= torch.linalg.eigvalsh(hessian)[-1].item() * (1 - 1e-4)
 
 
@@ -103,6 +108,17 @@ def test_every_setting_is_measured_and_the_frozen_one_is_the_study_itself(finish
     np.testing.assert_array_equal(found["llc"].sel(setting="frozen"), every["llc"])
     equal = found["n_beta"].sel(setting="equal_curvature")
     assert float(equal.sel(sparsity=0.7)) == 100.0 and (np.diff(equal) != 0).all()
+
+
+def test_second_order_is_told_at_every_setting_and_stated(finished):
+    found = opened(finished, "neighbours")
+    known = found["second_order_llc_status"] == "ok"
+    assert known.any(("sparsity", "seed", "checkpoint")).all() and found["second_order_llc_gradient"].max() <= 0
+    once, twice = (found["hessian_rank"].sel(setting=name) for name in ("half_n_beta", "twice_n_beta"))
+    assert (once <= twice).all() and bool((once < twice).any())
+    stated = json.loads((finished / "summary.json").read_text(encoding="utf-8"))
+    assert stated["second_order"].keys() == set(found["setting"].values.tolist())
+    assert {"hessian_trace", "hessian_rank"} <= stated["drifts"].keys() & stated["detections"].keys()
 
 
 def test_settings_keep_the_steepest_step():

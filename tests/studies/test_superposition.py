@@ -51,6 +51,14 @@ MEASURED = [
     "localization",
     "step_size",
     "check_virial",
+    "hessian_trace",
+    "hessian_trace_se",
+    "hessian_rank",
+    "second_order_llc",
+    "second_order_llc_se",
+    "second_order_llc_curvature",
+    "second_order_llc_gradient",
+    "second_order_llc_status",
 ]
 
 

@@ -98,11 +98,14 @@ def test_the_bigram_model_reaches_the_entropy_of_a_markov_chain():
 
 def test_probabilities_sum_to_one_for_seen_and_unseen_contexts():
     draw = numpy_generator(1, "rows")
-    model = NGram(draw.integers(5, size=(8, 6)), 3, 7)  # tokens 5 and 6 are never seen
+    counted = draw.integers(5, size=(8, 6))  # tokens 5 and 6 are never seen
+    model = NGram(counted, 3, 7)
     for before in ([0, 1], [5, 1], [6, 6], [4, 4]):
         rows = np.array([[*before, token] for token in range(7)])
         probabilities = model.probabilities(rows)[:, -1]
         assert probabilities.sum() == pytest.approx(1.0) and (probabilities > 0).all()
+        shorter = NGram(counted, 2, 7).probabilities(rows)
+        np.testing.assert_allclose(model.probabilities(rows, order=2), shorter)
 
 
 def test_a_device_or_dtype_of_tokens_is_no_matter():

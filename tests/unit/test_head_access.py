@@ -10,6 +10,7 @@ from known_transformers import HEAD_WIDTH, HEADS, LAYERS, MODELS, TOKENS, attent
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.components import resolve
 from ontogeny.inputs.head_access import Head, HeadAccess, by_layer, replace_heads
+from ontogeny.inputs.one_layer import OneLayerConfig, OneLayerTransformer
 
 OUTPUT = ("c_proj.weight", "dense.weight", "o_proj.weight", "W_O")
 ROUNDING = {"rtol": 0, "atol": 1e-5}
@@ -138,6 +139,14 @@ def test_names_and_layers():
     assert heads.chosen(["1:2", "0:1"]) == [Head(1, 2), Head(0, 1)] and len(heads.chosen(None)) == LAYERS * HEADS
     assert by_layer([Head(1, 2), Head(0, 1), Head(1, 0)]) == {0: [Head(0, 1)], 1: [Head(1, 2), Head(1, 0)]}
     assert heads.output_matrix(Head(0, 0)).shape[0] == HEAD_WIDTH
+
+
+def test_a_transformer_with_outputs_of_its_own():
+    model = OneLayerTransformer(OneLayerConfig(20, outputs=3, context=9, width=16, heads=2, head_width=8, mlp_width=8))
+    heads = HeadAccess(model)
+    with torch.no_grad(), heads.active(patterns=[0], keep=[("q", 0), ("z", 0)]) as seen:
+        assert model(TOKENS).shape == (*TOKENS.shape, 3)
+    assert seen.patterns[0].shape == (3, 2, 9, 9) and seen.at["z", 0].shape == (*TOKENS.shape, 2, 8)
 
 
 @pytest.mark.parametrize(

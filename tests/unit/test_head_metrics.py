@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from known_transformers import HEADS, LAYERS, MODELS, VOCABULARY, built, hooked
+from known_transformers import HEADS, LAYERS, MODELS, VOCABULARY, attention_only, built, hooked
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.components import resolve
 from ontogeny.metrics import (
@@ -37,6 +37,14 @@ def test_scores_of_every_transformer(name):
     for variable in composed.data_vars:
         assert (inside[variable] > 0).all() and (inside[variable] < 1).all()
         assert composed[variable].count() == HEADS * HEADS
+
+
+def test_a_model_without_heads_has_scores_of_none():
+    bigram = attention_only(layers=0)
+    assert attention_scores(bigram, period=4, repeats=2).sizes == {"head": 0}
+    assert set(composition_scores(bigram).sizes.values()) == {0}
+    found = in_context_learning_score(bigram, ROWS, early=2, late=12)
+    assert found.sizes == {"ablated": 1}
 
 
 @pytest.mark.parametrize("groups", [None, 2])
@@ -98,6 +106,8 @@ def test_a_head_that_writes_nothing_has_no_composition():
         (lambda m: NGram(ROWS, 13, 20), r"n must be at most the length of a row of tokens, 12; got 13"),
         (lambda m: NGram(ROWS.float(), 2, 20), r"tokens must be whole numbers of shape \(rows, positions\).*float32"),
         (lambda m: ngram_baselines(ROWS, ROWS, 5), r"data must be between 0 and vocabulary - 1 = 4; got 0 to 19"),
+        (lambda m: ngram_baselines(ROWS, ROWS, 20, orders=[0, 2]), r"orders must be whole numbers of at least 1; got"),
+        (lambda m: NGram(ROWS, 2, 20).losses(ROWS, 3), r"order must be from 1 to n = 2; got 3"),
         (lambda m: ngram_baselines(ROWS, ROWS, 20, orders=[]), r"orders must hold at least one whole number"),
     ],
 )

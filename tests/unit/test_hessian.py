@@ -5,7 +5,8 @@ import torch
 from torch.autograd.functional import hessian
 
 from ontogeny.core.rng import generator
-from ontogeny.operators.hessian import dense_hessian, hessian_vector_product, largest_eigenvalue
+from ontogeny.operators.eigenvalues import largest_eigenvalue
+from ontogeny.operators.hessian import dense_hessian, hessian_vector_product
 
 SHAPES = {"a": (2, 3), "b": (2,)}
 

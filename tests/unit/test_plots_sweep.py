@@ -29,7 +29,7 @@ def test_the_grid_has_every_seed_and_a_mean_in_each_panel(made):
     measurements, *_ = made
     figure = sweep.sweep_grid(measurements)
     lines = [t for t in figure.data if t.mode == "lines" and t.fill is None]
-    assert len(lines) == 4 * 4 * 2  # rows × sparsities × (seeds, mean)
+    assert len(lines) == 6 * 4 * 2  # rows × sparsities × (seeds, mean)
     faint = lines[0]
     assert {row[0] for row in faint.customdata} == set(range(8))
     np.testing.assert_allclose(

@@ -217,6 +217,7 @@ def test_all_sections_are_there_with_captions(small_study):
         "Angles between features",
         "The local learning coefficient",
         "Loss, norms and shape",
+        "Curvature, and what lies beyond it",
         "Is the LLC elevated at the jump?",
         "What kinds of trajectory there are",
         "When features emerge, and when the rank jumps",

@@ -1,8 +1,10 @@
 """What every study looks at before it does anything."""
 
 import pytest
+import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.store import Store
 from ontogeny.studies import start
 
 PRESETS = {"quick": 1, "full": 2}
@@ -35,3 +37,14 @@ def test_a_missing_compiler_is_told_on_stderr(found, monkeypatch, capsys):
     start.say_if_slow()
     out, told = capsys.readouterr()
     assert out == "" and told.startswith("" if found else "ontogeny: no C++ compiler") and bool(told) != found
+
+
+def test_results_of_a_version_that_measured_less_are_told_what_to_run(tmp_path):
+    folder = Store(tmp_path / "out", {"study": "superposition", "preset": "quick"}).folder
+    start.check_measured(folder, xr.Dataset({"llc": 1.0}), ["llc"])
+    with pytest.raises(
+        OntogenyError,
+        match=r"out was measured by a version that did not measure hessian_rank, which the report states: "
+        r"`ontogeny run superposition --preset quick --out .*out` measures what is missing\.$",
+    ):
+        start.check_measured(folder, xr.Dataset({"llc": 1.0}), ["llc", "hessian_rank"])

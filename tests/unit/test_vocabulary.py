@@ -66,3 +66,15 @@ def test_crystallization_is_the_share_inside_the_triangles():
     first = sum(mass[i] * (5 - i) for i in range(6)) / total
     second = sum(mass[i] * (11 - i) for i in range(6, 12)) / total
     assert float(vocabulary.crystallization(everywhere, owned)) == pytest.approx((first + second) / 2)
+
+
+def test_crystallization_by_chance_is_that_of_noise():
+    """Two triangles of 15 of the 66 entries above the diagonal; noise within four standard errors of that."""
+    owned = vocabulary.owners(copying(range(6), range(6, 12)))
+    chance = vocabulary.crystallization_by_chance(owned)
+    assert chance == pytest.approx(15 / 66)
+    noise = np.random.default_rng(0).standard_normal((2000, 2, TOKENS, TOKENS))
+    qk = xr.DataArray(noise, dims=("sample", "head", "destination", "source"))
+    found = vocabulary.crystallization(qk, owned)
+    assert abs(float(found.mean()) - chance) < 4 * float(found.std()) / 2000**0.5
+    assert np.isnan(vocabulary.crystallization_by_chance(owned.where(False, -1)))

@@ -25,7 +25,9 @@ from ontogeny.analysis.intervals import (
 from ontogeny.analysis.proportions import class_fractions, clopper_pearson
 from ontogeny.analysis.separation import Correlation, Separation, below_medians, correlation, separation
 from ontogeny.analysis.sigmoid import AcceptanceRule, fit_sigmoids, sigmoid, start_of_representation, start_of_rise
+from ontogeny.analysis.stages import find_stages
 from ontogeny.analysis.trajectories import CLASSES, TrajectoryThresholds, classify_trajectories, rank_before_plateau
+from ontogeny.analysis.turning_points import TurnRules, turning_points
 from ontogeny.analysis.variance import variance_components
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "RatioInterval",
     "Separation",
     "TrajectoryThresholds",
+    "TurnRules",
     "associations",
     "below_medians",
     "bootstrap_t_interval",
@@ -64,6 +67,7 @@ __all__ = [
     "factor_analysis",
     "feature_emergence",
     "find_events",
+    "find_stages",
     "fit_sigmoids",
     "group_agreement",
     "majority_vote",
@@ -76,5 +80,6 @@ __all__ = [
     "start_of_rise",
     "t_interval",
     "transfer_clusters",
+    "turning_points",
     "variance_components",
 ]

@@ -10,7 +10,6 @@ import xarray as xr
 
 from ontogeny.analysis.clusters import RESTARTS, cluster_curves
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.rng import numpy_generator
 
 PERMUTATIONS = 9999
 
@@ -62,7 +61,7 @@ def group_agreement(
         )
     if permutations < 1:
         raise OntogenyError(f"permutations must be at least 1; got {permutations!r}.")
-    random = numpy_generator(seed, "permutations of groups")
+    random = np.random.default_rng(seed)
     same_a = (a[:, None] == a[None, :]).astype(np.float64)
     # with the groups' sizes fixed the index rises with the number of pairs that are together in both
     together = (same_a * (b[:, None] == b[None, :])).sum()
@@ -120,7 +119,7 @@ def cluster_stability(
     if draws < 2:
         raise OntogenyError(f"draws must be at least 2; got {draws!r}.")
     errors = se.transpose(*curves.dims).values
-    random = numpy_generator(seed, "curves within their errors")
+    random = np.random.default_rng(seed)
 
     def labels(values: xr.DataArray) -> np.ndarray:
         found = cluster_curves(values, clusters, algorithms=[algorithm], standardised=[standardised], restarts=RESTARTS)

@@ -24,7 +24,6 @@ from ontogeny.analysis.k_means import (
     ward,
 )
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.rng import numpy_generator
 
 ALGORITHMS = ("euclidean", "dtw", "ward", "shape")
 STANDARDISED = ("none", "each", "all")
@@ -84,7 +83,7 @@ def cluster_curves(
         quality.append([])
         for way in standardised:
             vectors = _vectors(curves, way)
-            random = numpy_generator(seed, "clusters", algorithm, way)
+            random = np.random.default_rng(seed)
             one = cluster_vectors(vectors, clusters, algorithm, random, restarts)
             found[-1].append(one)
             measures = (silhouette_score, calinski_harabasz_score, davies_bouldin_score)

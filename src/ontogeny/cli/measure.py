@@ -66,7 +66,11 @@ def measure(
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option(help="llc, loss, gradient_norm; several by commas. Left out: llc.", rich_help_panel=WHAT),
+        typer.Option(
+            help="llc, loss, gradient_norm, hessian_trace, fisher_trace, empirical_fisher_trace, hessian_rank, "
+            "second_order; several by commas. Left out: llc.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     loss: Annotated[
         str,

@@ -11,6 +11,19 @@ import typer
 
 SHOWN = 12
 """Components named in the plan."""
+TITLES = {
+    "llc": "λ̂ ± s.e.",
+    "second_order_llc": "second order ± s.e.",
+    "status": "status",
+    "regime": "regime",
+    "gradient_norm": "‖gradient‖",
+    "hessian_trace": "tr H ± s.e.",
+    "fisher_trace": "tr F ± s.e.",
+    "empirical_fisher_trace": "tr F, empirical ± s.e.",
+    "hessian_rank": "rank ± s.e.",
+    "loss": "loss ± s.e.",
+}
+"""Columns of the table, where they were measured."""
 
 
 def print_plan(
@@ -66,14 +79,13 @@ def _table(last: Any) -> Any:
 
     by_component = any("component" in last[name].dims for name in last.data_vars)
     components = last["component"].values.tolist() if by_component else [None]
-    columns = [name for name in ("llc", "status", "regime", "gradient_norm", "loss") if name in last]
+    columns = [name for name in TITLES if name in last]
     table = Table(title=f"step {int(last['step'])}", title_justify="left")
     for name in (*(["component"] if by_component else []), "data set"):
         table.add_column(name)
     for name in columns:
         words = name in ("status", "regime")
-        title = {"llc": "λ̂ ± s.e.", "loss": "loss ± s.e.", "gradient_norm": "‖gradient‖"}.get(name, name)
-        table.add_column(title, justify="left" if words else "right", no_wrap=True)
+        table.add_column(TITLES[name], justify="left" if words else "right", no_wrap=True)
     for component in components:
         for dataset in last["dataset"].values.tolist():
             one = last.sel(dataset=dataset)

@@ -5,6 +5,20 @@ class OntogenyError(ValueError):
     """Bad input or an impossible request; the message is one plain sentence for the person who made the call."""
 
 
+def check_whole(name: str, value: object, least: int = 1) -> None:
+    """Refuse what is no whole number of at least ``least``.
+
+    Raises:
+        OntogenyError: naming the argument.
+
+    >>> check_whole("heads", True)
+    Traceback (most recent call last):
+    ontogeny.core.errors.OntogenyError: heads must be a whole number of at least 1; got True.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+
+
 def first_line(error: BaseException) -> str:
     r"""The first line of what an error says, without its full stop; its class where it says nothing.
 

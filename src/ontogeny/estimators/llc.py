@@ -25,6 +25,18 @@ _NEEDED = (
     "step_size",
     "dim",
 )
+ESSENTIALS = (
+    "llc",
+    "llc_se",
+    "r_hat",
+    "ess",
+    "chains_lost",
+    "status",
+    "regime",
+    "h_max",
+    "localisation_ratio",
+)
+"""Of an estimate, what a study keeps at least: λ̂, its error, and how well and at what it was measured."""
 _USED_UP = ("rounding", "virial_expected", "step_bias_bound", "heating")
 """What the ``check_…`` values are made of; everything else that is not by chain goes over to the estimate."""
 

@@ -71,8 +71,10 @@ def measure(
         loss_fn: a function of a module's top level, or an object with a method ``identity()`` that returns its
             settings: what it computes is part of every key.
         components: as in ``estimate_llc``; a single one is called by its text, None "all".
-        metrics: some of "llc", "loss" (mean loss on the data set, ``loss_se`` over examples) and "gradient_norm" (of
-            the gradient over all examples).
+        metrics: some of "llc", "loss" (mean loss on the data set, ``loss_se`` over examples), "gradient_norm" (of
+            the gradient over all examples), and of curvature "hessian_trace", "fisher_trace" (targets drawn from the
+            model), "empirical_fisher_trace", "hessian_rank" (eigenvalues with nβ·h > γ) and "second_order" (what the
+            quadratic at w* predicts of λ̂), each with the defaults of its function in ``og.metrics``.
         out: the folder; made if it does not exist, and refused if it holds a study with other settings.
         n_beta: nβ, as in ``estimate_llc``; by rule that of the smallest data set.
         localization: γ; by rule that of the first stage.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.rng import generator
 
 LAYER_NORM_EPS = 1e-5
@@ -58,8 +58,7 @@ class AttentionOnlyConfig:
             least, value = int(name != "layers"), getattr(self, name)
             if name == "head_width" and value is None:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+            check_whole(name, value, least)
         if not isinstance(self.layer_norm, bool):
             raise OntogenyError(f"layer_norm must be True or False; got {self.layer_norm!r}.")
         if self.positions not in POSITIONS:

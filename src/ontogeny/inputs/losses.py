@@ -103,6 +103,11 @@ class ModuleLoss:
         """How many weights the model has, sampled or not."""
         return sum(parameter.numel() for parameter in self._pair.model.parameters())
 
+    @property
+    def module(self) -> nn.Module:
+        """What the loss function is given as the model."""
+        return self._pair.model
+
     def raw(self, params: Params, batch: Batch) -> Tensor:
         """What the loss function returns, unreduced and unchecked."""
         if self._head is not None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import check_whole
 from ontogeny.inputs.attention_only import (
     AttentionOnlyConfig,
     Block,
@@ -45,9 +45,7 @@ class OneLayerConfig:
 
     def __post_init__(self) -> None:
         for name in ("outputs", "mlp_width"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise OntogenyError(f"{name} must be a whole number of at least 1; got {value!r}.")
+            check_whole(name, getattr(self, name))
         self.attention()  # refuses the other sizes
 
     def attention(self) -> AttentionOnlyConfig:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.rng import numpy_generator
 from ontogeny.inputs.language_losses import logits_of, tokens_of
 
@@ -54,8 +54,7 @@ def bracket_sentences(tokenizer: _Encodes, examples: int, *, nested: bool, lengt
     Raises:
         OntogenyError: for other numbers, or a tokenizer whose last token of such a sentence is not the bracket alone.
     """
-    if isinstance(examples, bool) or not isinstance(examples, int) or examples < 1:
-        raise OntogenyError(f"examples must be a whole number of at least 1; got {examples!r}.")
+    check_whole("examples", examples)
     if isinstance(length, bool) or not isinstance(length, int) or length < 32:
         raise OntogenyError(f"length must be a whole number of at least 32 tokens; got {length!r}.")
     words = numpy_generator(seed, "bracket sentences")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ontogeny.core.differentiation import at_most_once
-from ontogeny.core.errors import OntogenyError
-from ontogeny.inputs.datasets import Examples, as_examples, check_batch_size
+from ontogeny.core.errors import OntogenyError, check_whole
+from ontogeny.inputs.datasets import Examples, as_examples
 from ontogeny.inputs.fused_attention import FusedAttention
 from ontogeny.inputs.head_access import Head, HeadAccess
 from ontogeny.inputs.losses import LossFunction
@@ -29,18 +29,14 @@ class Piece(NamedTuple):
     batch: Any
 
 
-def examples_of(access: HeadAccess, data: Any, batch_size: int, argument: str = "data") -> Examples:
-    """The data on the model's device, with a batch size that fits.
+def examples_of(access: HeadAccess, data: Any, batch_size: int) -> Examples:
+    """The data on the model's device.
 
     Raises:
         OntogenyError: if the data or the batch size are none.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OntogenyError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
-    examples = as_examples(data, next(access.model.parameters()).device)
-    if not examples.count:
-        raise OntogenyError(f"{argument} must hold at least one example; got none.")
-    return examples
+    check_whole("batch_size", batch_size)
+    return as_examples(data, next(access.model.parameters()).device)
 
 
 def head_sets(access: HeadAccess, heads: Sequence[str] | Mapping[str, Sequence[str]] | None) -> dict[str, list[Head]]:
@@ -56,9 +52,7 @@ def head_sets(access: HeadAccess, heads: Sequence[str] | Mapping[str, Sequence[s
 
 def pieces(examples: Examples, batch_size: int) -> Iterator[Piece]:
     """All examples in order, at most so many at a time."""
-    size = min(batch_size, examples.count)
-    check_batch_size(size, examples.count)
-    for rows in torch.arange(examples.count).split(size):
+    for rows in torch.arange(examples.count).split(batch_size):
         yield Piece(rows, examples.take(rows))
 
 

@@ -18,7 +18,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.rng import generator
 from ontogeny.core.schema import describe
 from ontogeny.inputs.head_access import HeadAccess
@@ -54,11 +54,10 @@ def repeated_tokens(
         OntogenyError: for smaller numbers, or too few tokens.
 
     >>> repeated_tokens([5, 6, 7], 1, period=2, repeats=2, seed=1).tolist()
-    [[6, 5, 6, 5]]
+    [[5, 7, 5, 7]]
     """
     for name, value, least in (("sequences", sequences, 1), ("period", period, 2), ("repeats", repeats, 2)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+        check_whole(name, value, least)
     pool = torch.as_tensor(tokens).unique()
     pool = pool if start is None else pool[pool != start]
     if len(pool) < period:
@@ -109,17 +108,16 @@ def attention_scores(
     access = HeadAccess(model)
     ids = range(access.known.shapes[access.known.embed[0]][0]) if tokens is None else tokens
     rows = repeated_tokens(list(ids), sequences, period=period, repeats=repeats, start=start, seed=seed)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OntogenyError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
+    check_whole("batch_size", batch_size)
     device, layers = next(model.parameters()).device, range(access.known.layers)
-    found: list[Tensor] = []
+    found: list[Tensor] = [torch.zeros(0, len(access.names), len(SCORES))]
     with undisturbed(model), torch.no_grad():
-        for batch in rows.split(batch_size):
+        for batch in rows.split(batch_size) if layers else ():
             with access.active(patterns=layers) as seen:
                 model(batch.to(device))
             each = [scores_of_pattern(seen.patterns[layer], period, int(start is not None)) for layer in layers]
             found.append(torch.cat(each, 1).cpu())
-    by_head = torch.cat(found) if layers else torch.zeros(sequences, 0, len(SCORES))  # (sequence, head, score)
+    by_head = torch.cat(found)  # (sequence, head, score)
     values = {}
     for number, name in enumerate(SCORES):
         told = [mean_and_error(by_head[:, head, number]) for head in range(by_head.shape[1])]

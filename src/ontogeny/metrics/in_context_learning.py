@@ -37,7 +37,7 @@ def in_context_learning_score(
     mean-ablated, what the others do alone (Wang et al., arXiv:2410.02984, appendix B.2 and figure 10).
 
     Args:
-        model: any transformer whose heads are known; without ``heads`` any language model.
+        model: any transformer whose heads are known.
         data: rows of at least ``late`` tokens.
         early: the token early in the context, at least the second.
         late: the token late in it.

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import xarray as xr
 from torch import Tensor
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.schema import describe
 
 Whole = npt.NDArray[np.int64]
@@ -52,8 +52,7 @@ class NGram:
     """
 
     def __init__(self, tokens: Any, n: int, vocabulary: int) -> None:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise OntogenyError(f"n must be a whole number of at least 1; got {n!r}.")
+        check_whole("n", n)
         rows = _rows(tokens, vocabulary, "tokens")
         if n > rows.shape[1]:
             raise OntogenyError(f"n must be at most the length of a row of tokens, {rows.shape[1]}; got {n}.")
@@ -64,22 +63,26 @@ class NGram:
             # numbers[:, i] is of the `length - 1` tokens before rows[:, i + length - 1]
             grams = numbers[:, : rows.shape[1] - length + 1] * vocabulary + rows[:, length - 1 :]
             keys, inverse, counts = np.unique(grams, return_inverse=True, return_counts=True)
-            of_context = np.zeros(contexts, np.int64)
-            np.add.at(of_context, keys // vocabulary, counts)
+            of_context = np.bincount(keys // vocabulary, counts, contexts).astype(np.int64)
             kinds = np.bincount(keys // vocabulary, minlength=contexts)
             self._levels.append(_Level(keys, counts, of_context, kinds))
             numbers, contexts = inverse.reshape(grams.shape), len(keys)
 
-    def probabilities(self, tokens: Any) -> npt.NDArray[np.float64]:
+    def probabilities(self, tokens: Any, order: int | None = None) -> npt.NDArray[np.float64]:
         """P(t_k | the up to n - 1 tokens before) for the second and later tokens of each row, (rows, positions - 1).
 
+        ``order``: that of a shorter model in place of n, whose counts are among these.
+
         Raises:
-            OntogenyError: for tokens that are none or out of the vocabulary.
+            OntogenyError: for tokens that are none or out of the vocabulary, or an order that is not from 1 to n.
         """
+        order = self.n if order is None else order
+        if not 1 <= order <= self.n:
+            raise OntogenyError(f"order must be from 1 to n = {self.n}; got {order!r}. Count a longer model for more.")
         rows = _rows(tokens, self.vocabulary, "tokens")
         found = np.full(rows.shape, 1.0 / self.vocabulary)
         numbers = np.zeros_like(rows)
-        for length, level in enumerate(self._levels[: rows.shape[1]], start=1):
+        for length, level in enumerate(self._levels[: min(order, rows.shape[1])], start=1):
             grams = numbers[:, : rows.shape[1] - length + 1] * self.vocabulary + rows[:, length - 1 :]
             context = numbers[:, : grams.shape[1]]
             known = context >= 0
@@ -93,9 +96,9 @@ class NGram:
             numbers = np.where(there, place, -1)
         return found[:, 1:]
 
-    def losses(self, tokens: Any) -> npt.NDArray[np.float64]:
+    def losses(self, tokens: Any, order: int | None = None) -> npt.NDArray[np.float64]:
         """-log P in nats, (rows, positions - 1): to be held against ``NextToken`` position by position."""
-        return -np.log(self.probabilities(tokens))
+        return -np.log(self.probabilities(tokens, order))
 
 
 def ngram_baselines(
@@ -121,7 +124,10 @@ def ngram_baselines(
     if not orders:
         raise OntogenyError("orders must hold at least one whole number, such as 2 for bigrams; got none.")
     rows = _rows(data, vocabulary, "data")
-    by_row = [NGram(training_tokens, order, vocabulary).losses(rows).mean(1) for order in orders]
+    if min(orders) < 1:
+        raise OntogenyError(f"orders must be whole numbers of at least 1; got {list(orders)}.")
+    longest = NGram(training_tokens, max(orders), vocabulary)
+    by_row = [longest.losses(rows, order).mean(1) for order in orders]
     errors = [losses.std(ddof=1) / len(losses) ** 0.5 if len(losses) > 1 else np.nan for losses in by_row]
     return describe(
         xr.Dataset(

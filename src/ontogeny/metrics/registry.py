@@ -12,6 +12,7 @@ from torch import nn
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.datasets import as_examples
 from ontogeny.inputs.losses import LossFunction
+from ontogeny.metrics.curvature.measured import CURVATURE
 from ontogeny.metrics.gradient import gradient_norms
 from ontogeny.metrics.loss import mean_loss
 from ontogeny.metrics.size import number_of_weights, token_positions
@@ -91,10 +92,20 @@ class Size(Protocol):
 class Metric(Protocol):
     """Something measured at a checkpoint on a data set, once or once for each component."""
 
-    name: str
-    per_component: bool
-    at_localization: bool
-    """Whether it is measured at (nβ, γ), which a study then holds fixed."""
+    @property
+    def name(self) -> str:
+        """What it is asked for by."""
+        ...
+
+    @property
+    def per_component(self) -> bool:
+        """Whether it is of selected weights, or of the whole model."""
+        ...
+
+    @property
+    def at_localization(self) -> bool:
+        """Whether it is measured at (nβ, γ), which a study then holds fixed."""
+        ...
 
     def settings(self, asked: Asked) -> dict[str, Any]:
         """What its numbers depend on of the study's settings, JSON-able."""
@@ -225,7 +236,7 @@ class Localization:
         )
 
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (LLC(), MeanLoss(), GradientNorm())}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (LLC(), MeanLoss(), GradientNorm(), *CURVATURE)}
 LOCALIZATION: Metric = Localization()
 
 

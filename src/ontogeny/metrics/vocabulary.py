@@ -97,18 +97,11 @@ def crystallization(qk: xr.DataArray, owned: xr.DataArray) -> xr.DataArray:
 
         Σ max(QK_ij, 0) over i < j in one region / Σ max(QK_ij, 0) over all i < j, the mean over heads that own any
 
-    ``owned`` is what :func:`owners` returns, of one
-    checkpoint, such as the last, so that regions stay the same along training. A head without attention above the
-    diagonal has NaN, and the mean leaves it out, as it does a head that owns everything.
+    ``owned`` is what :func:`owners` returns, of one checkpoint, such as the last, so that regions stay the same along
+    training. A head without attention above the diagonal has NaN, and the mean leaves it out, as it does a head that
+    owns everything. What it is without any order is :func:`crystallization_by_chance`.
     """
-    row = owned.values.astype(np.int64)
-    inside: dict[int, NDArray[np.bool_]] = {}
-    for head, first, last in _runs(row):
-        if last - first >= SHORTEST:
-            mask = inside.setdefault(head, np.zeros((len(row), len(row)), dtype=bool))
-            mask[first:last, first:last] = True
-    above = np.triu(np.ones((len(row), len(row)), dtype=bool), 1)
-    inside = {head: mask for head, mask in inside.items() if not mask[above].all()}
+    inside, above = _triangles(owned)
 
     def share(values: NDArray[np.float64]) -> NDArray[np.float64]:
         positive = np.maximum(_centred(values), 0.0)
@@ -122,3 +115,25 @@ def crystallization(qk: xr.DataArray, owned: xr.DataArray) -> xr.DataArray:
         return np.nanmean(parts, axis=0) if parts else np.full(values.shape[:-3], np.nan)
 
     return xr.apply_ufunc(share, qk.astype(np.float64), input_core_dims=[["head", "destination", "source"]])
+
+
+def crystallization_by_chance(owned: xr.DataArray) -> float:
+    """What :func:`crystallization` is of attention that knows nothing of regions: the triangles' share of all i < j.
+
+    The mean over the same heads; NaN where none owns a region.
+    """
+    inside, above = _triangles(owned)
+    shares = [float(mask[above].mean()) for mask in inside.values()]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def _triangles(owned: xr.DataArray) -> tuple[dict[int, NDArray[np.bool_]], NDArray[np.bool_]]:
+    """By head the squares over its regions, but of a head that owns everything; and what lies above the diagonal."""
+    row = owned.values.astype(np.int64)
+    above = np.triu(np.ones((len(row), len(row)), dtype=bool), 1)
+    inside: dict[int, NDArray[np.bool_]] = {}
+    for head, first, last in _runs(row):
+        if last - first >= SHORTEST:
+            mask = inside.setdefault(head, np.zeros((len(row), len(row)), dtype=bool))
+            mask[first:last, first:last] = True
+    return {head: mask for head, mask in inside.items() if not mask[above].all()}, above

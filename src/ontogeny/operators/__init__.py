@@ -1,1 +1,1 @@
-"""Linear operators over selected weights."""
+"""Linear operators over selected weights: products, traces, eigenvalues, spectral densities, ranks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import plotly.graph_objects as go
@@ -27,9 +27,14 @@ CURVES = {
     "translational_symmetry": ("translational symmetry", "#a8447f"),
     "rank_sum": ("sum of ranks", "#b87900"),
     "participation_sum": ("sum of participation ratios", "#000000"),
+    "second_order_llc": ("second order of λ̂", "#d55e00"),
+    "hessian_trace": ("Hessian trace (loss/weight²)", "#b3261e"),
+    "hessian_rank": ("Hessian rank (eigenvalues)", "#5b6270"),
 }
 PANELS = (
-    ("λ̂", ("llc",)),
+    ("λ̂", ("llc", "second_order_llc")),
+    ("Hessian trace<br>(loss/weight²)", ("hessian_trace",)),
+    ("Hessian rank<br>(eigenvalues)", ("hessian_rank",)),
     ("share or symmetry", ("token_accuracy", "list_accuracy", "head_overlap", "translational_symmetry")),
     ("dimensions", ("rank_sum", "participation_sum")),
 )
@@ -41,6 +46,31 @@ def clock(steps: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(steps > 0, steps, later.min() / 2 if later.size else 1.0)
 
 
+def step_axis(steps: NDArray[np.float64]) -> dict[str, object]:
+    """A logarithmic axis of training steps with a tick at each power of ten, and one for step 0 where there is one."""
+    powers = [10**power for power in range(int(np.log10(max(steps.max(), 1.0))) + 1)]
+    places, words = [float(power) for power in powers], [f"{power:,}" for power in powers]
+    if steps.min() == 0:
+        places, words = [float(clock(steps)[0]), *places], ["0", *words]
+    return {"type": "log", "tickvals": places, "ticktext": words}
+
+
+def _llc_axis(measured: Iterable[xr.Dataset]) -> dict[str, object]:
+    """Logarithmic, since the hills of λ̂ differ by orders of magnitude; linear where no usable λ̂ is positive."""
+    return _positive_axis([one["llc"].where(usable(one)) for one in measured])
+
+
+def _positive_axis(curves: Iterable[xr.DataArray]) -> dict[str, object]:
+    """Logarithmic over what is positive; linear where nothing is."""
+    values = np.concatenate([one.values.astype(float).ravel() for one in curves])
+    positive = values[values > 0]
+    if not positive.size:
+        return {}
+    low, high = np.log10(positive.min()), np.log10(positive.max())
+    edge = 0.05 * (high - low) + 0.05
+    return {"type": "log", "range": [low - edge, high + edge], "dtick": 1 if high - low > 1.5 else "D2"}
+
+
 def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
     """One seed: curves over log step above the QK and OV circuits of every head, with a slider, a button and a cursor.
 
@@ -48,41 +78,52 @@ def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
     dims checkpoint, head and those of circuits, of one seed, setting and component.
     """
     heads = [str(name) for name in measurements["head"].values]
-    steps = measurements["step"].values.astype(float)
+    steps, panels = measurements["step"].values.astype(float), len(PANELS)
     made = make_subplots(
-        rows=5,
+        rows=panels + 2,
         cols=len(heads),
-        row_heights=[0.17, 0.17, 0.12, 0.27, 0.27],
-        vertical_spacing=0.075,
+        row_heights=[0.15, 0.09, 0.07, 0.13, 0.1, 0.23, 0.23],
+        vertical_spacing=0.05,
         horizontal_spacing=0.06,
-        specs=[*[[{"colspan": len(heads)}, *[None] * (len(heads) - 1)]] * 3, *[[{}] * len(heads)] * 2],
+        specs=[*[[{"colspan": len(heads)}, *[None] * (len(heads) - 1)]] * panels, *[[{}] * len(heads)] * 2],
         subplot_titles=[
-            "",
-            "",
-            "",
+            *[""] * panels,
             *(f"QK of head {name}" for name in heads),
             *(f"OV of head {name}" for name in heads),
         ],
     )
-    made.update_layout(template=theme.template(), height=1260, uirevision="keep", **theme.legend_above(2))
+    made.update_layout(template=theme.template(), height=1500, uirevision="keep", **theme.legend_above(2))
     for row, (title, names) in enumerate(PANELS, start=1):
         for name in names:
             for trace in _curve(measurements, name, clock(steps)):
                 made.add_trace(trace, row=row, col=1)
         made.update_yaxes(title_text=title, row=row, col=1)
-        made.update_xaxes(type="log", row=row, col=1, matches="x", showticklabels=row == 3)
-    made.update_xaxes(title_text="training step", row=3, col=1)
+        made.update_xaxes(**step_axis(steps), row=row, col=1, matches="x", showticklabels=row == panels)
+    made.update_xaxes(title_text="training step", row=panels, col=1)
+    made.update_yaxes(**_llc_axis([measurements]), row=1, col=1)
+    made.update_yaxes(**_positive_axis([measurements["hessian_trace"]]), row=2, col=1)
+    made.update_yaxes(rangemode="tozero", row=3, col=1)
     first = len(made.data)
     pictures = [levels(measurements[name].sel(head=head)) for name in ("qk", "ov") for head in heads]
     shown = len(steps) - 1
     for number, values in enumerate(pictures):
         row, col = divmod(number, len(heads))
-        made.add_trace(_heatmap(values[shown], row == 0, number == len(pictures) - 1), row=4 + row, col=1 + col)
-        made.update_xaxes(title_text="source token" if row == 0 else "output token", row=4 + row, col=1 + col)
+        place = panels + 1 + number
+        made.add_trace(
+            _heatmap(values[shown], row == 0, number == len(pictures) - 1), row=panels + 1 + row, col=1 + col
+        )
+        made.update_xaxes(
+            title_text="source token" if row == 0 else "output token",
+            constrain="domain",
+            row=panels + 1 + row,
+            col=1 + col,
+        )
         made.update_yaxes(
             title_text=("destination token" if row == 0 else "source token") if col == 0 else "",
             autorange="reversed",
-            row=4 + row,
+            scaleanchor=f"x{place}",
+            constrain="domain",
+            row=panels + 1 + row,
             col=1 + col,
         )
     places = list(range(first, len(made.data)))
@@ -105,10 +146,12 @@ def _curve(one: xr.Dataset, name: str, x: NDArray[np.float64]) -> list[go.Scatte
     out = []
     if name == "llc":
         values = np.where(usable(one).values, values, np.nan)
-        error = 1.96 * one["llc_se"].values.astype(float)
-        out.append(theme.band(x, values - error, values + error, colour))
+    if f"{name}_se" in one:
+        error = 1.96 * one[f"{name}_se"].values.astype(float)
+        low = np.where(values > 0, np.maximum(values - error, values / 100), values - error)  # for its logarithm
+        out.append(theme.band(x, low, values + error, colour))
     hover = f"step %{{x}}<br>{label} %{{y:.4g}}<extra></extra>"
-    line = {"color": colour, "width": 2}
+    line = {"color": colour, "width": 2, "dash": "dash" if name == "second_order_llc" else "solid"}
     out.append(
         go.Scatter(
             x=theme.compact(x), y=theme.compact(values), name=label, mode="lines+markers", line=line,
@@ -150,7 +193,7 @@ def _cursor(x: float) -> list[dict[str, object]]:
     line = {"color": theme.INK, "width": 1.5, "dash": "dot"}
     return [
         {"type": "line", "xref": axis.replace("y", "x"), "yref": f"{axis} domain", "x0": x, "x1": x, "y0": 0, "y1": 1,
-         "line": line} for axis in ("y", "y2", "y3")
+         "line": line} for axis in ("y", *(f"y{number}" for number in range(2, len(PANELS) + 1)))
     ]  # fmt: skip
 
 
@@ -188,10 +231,12 @@ def _buttons() -> dict[str, object]:
 
 
 def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
-    """λ̂, accuracy, overlap, symmetry and ranks of several models over training; thin a seed, thick the mean."""
-    names = ("llc", "list_accuracy", "head_overlap", "translational_symmetry", "rank_sum")
+    """λ̂, curvature, accuracy, overlap, symmetry and ranks of several models; thin a seed, thick the mean."""
+    names = (
+        "llc", "hessian_trace", "hessian_rank", "list_accuracy", "head_overlap", "translational_symmetry", "rank_sum"
+    )  # fmt: skip
     made = make_subplots(rows=len(names), cols=1, shared_xaxes=True, vertical_spacing=0.03)
-    made.update_layout(template=theme.template(), height=900, uirevision="keep", **theme.legend_above(2))
+    made.update_layout(template=theme.template(), height=1180, uirevision="keep", **theme.legend_above(2))
     for number, (model, one) in enumerate(measured.items()):
         colour = theme.feature_colour(number)
         dash = "solid" if number < len(theme.FEATURE_COLOURS) else "dash"  # colours come again
@@ -215,8 +260,12 @@ def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
                            hovertemplate=f"{model}<br>step %{{x}}<br>%{{y:.4g}}<extra></extra>"),
                 row=row, col=1,
             )  # fmt: skip
+    longest = max((one["step"].values.astype(float) for one in measured.values()), key=max)
     for row, name in enumerate(names, start=1):
-        made.update_yaxes(title_text=CURVES[name][0], row=row, col=1)
-        made.update_xaxes(type="log", row=row, col=1)
+        made.update_yaxes(title_text=CURVES[name][0].replace(" (", "<br>("), row=row, col=1)
+        made.update_xaxes(**step_axis(longest), row=row, col=1)
+    made.update_yaxes(**_llc_axis(measured.values()), row=1, col=1)
+    made.update_yaxes(**_positive_axis([one["hessian_trace"] for one in measured.values()]), row=2, col=1)
+    made.update_yaxes(rangemode="tozero", row=3, col=1)
     made.update_xaxes(title_text="training step", row=len(names), col=1)
     return made

@@ -38,6 +38,7 @@ UNITS = {
     "weight_norm": "weight",
     "gradient_norm": "loss/weight",
     "hessian_trace": "loss/weight²",
+    "hessian_rank": "eigenvalues",
     "h_max": "loss/weight²",
     "cosine_similarity": "cosine",
     "mean_cosine": "cosine",

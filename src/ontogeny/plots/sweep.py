@@ -24,9 +24,23 @@ ROWS: dict[str, tuple[str, bool]] = {
     "loss": ("loss<br>(log scale)", True),
     "effective_rank": ("effective rank,<br>dimensions", False),
     "features_represented": ("features<br>represented", False),
+    "hessian_trace": ("Hessian trace,<br>loss/weight²", False),
+    "hessian_rank": ("Hessian rank,<br>eigenvalues", False),
 }
-INDICATOR_NAMES = {"llc": "LLC λ̂", "h_max": "h_max (curvature)", "hessian_trace": "Hessian trace"}
-COLOURS = {"llc": "#0072b2", "loss": "#7a7f87", "effective_rank": "#a94a00", "features_represented": "#009e73"}
+INDICATOR_NAMES = {
+    "llc": "LLC λ̂",
+    "h_max": "h_max (curvature)",
+    "hessian_trace": "Hessian trace",
+    "hessian_rank": "Hessian rank",
+}
+COLOURS = {
+    "llc": "#0072b2",
+    "loss": "#7a7f87",
+    "effective_rank": "#a94a00",
+    "features_represented": "#009e73",
+    "hessian_trace": "#a8447f",
+    "hessian_rank": "#b87900",
+}
 TICKS = (0, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 

@@ -40,8 +40,15 @@
       const view = payload.views[chosen()];
       return draw(plot, { ...view, layout: { ...view.layout, template: payload.template } });
     };
+    // Where frames stand for the points of curves, a click on a curve goes to its point's frame.
+    const onClick = ({ points: [{ data, pointNumber }] }) => {
+      const frames = payload.views[chosen()].frames;
+      if (!frames || data.type === "heatmap" || !Number.isInteger(pointNumber) || !(pointNumber in frames)) return;
+      const still = { mode: "immediate", frame: { duration: 0, redraw: true }, transition: { duration: 0 } };
+      Plotly.animate(plot, [frames[pointNumber].name], still);
+    };
     const chosen = selector(figure, show);
-    return show();
+    return show().then(() => plot.on("plotly_click", onClick));
   };
 
   const animation = (figure, plot, payload) => {

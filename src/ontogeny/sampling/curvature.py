@@ -11,7 +11,8 @@ from torch import Tensor
 from ontogeny.core.rng import generator
 from ontogeny.core.trees import chain_sum, size, tree_map
 from ontogeny.core.types import Batch, Loss, Params
-from ontogeny.operators.hessian import dense_hessian, hessian_vector_product, krylov_top, largest_eigenvalue
+from ontogeny.operators.eigenvalues import krylov_top, largest_eigenvalue
+from ontogeny.operators.hessian import dense_hessian, hessian_vector_product
 from ontogeny.sampling.chains import Chains
 
 DENSE = 24

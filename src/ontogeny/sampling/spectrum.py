@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ontogeny.core.trees import size, tree_map
 from ontogeny.core.types import Batch, Loss, Params
-from ontogeny.operators.hessian import dense_hessian, flatten, hessian_vector_product, unflatten_like
+from ontogeny.operators.hessian import dense_hessian, hessian_vector_product
+from ontogeny.operators.second_order import curvature_part, pull
+from ontogeny.operators.vectors import flatten, unflatten_like
 
 MOST_WEIGHTS = 200
 
@@ -49,12 +51,10 @@ def second_order(
     if not (np.isfinite(hessian).all() and np.isfinite(slope).all()):
         return math.nan, math.nan
     h, basis = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    kappa = n_beta * h + gamma
-    if not (kappa > 0).all():
+    if not (n_beta * h + gamma > 0).all():
         return math.nan, math.nan
-    pull = (n_beta * (basis.T @ slope)) ** 2 / kappa
-    share = n_beta * h / kappa
-    return float(0.5 * share.sum()), float(-(pull * (1.0 - 0.5 * share)).sum())
+    along = (basis.T @ slope) ** 2
+    return float(curvature_part(h, n_beta, gamma).sum()), float(-(pull(h, n_beta, gamma) * along).sum())
 
 
 def _hessian(loss: Loss, center: Params, batch: Batch) -> np.ndarray:

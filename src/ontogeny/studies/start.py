@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from pathlib import Path
+
+import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.sampling.compiled import compiler_available
@@ -16,6 +19,19 @@ def check_call(preset: str, seeds: int | None, *, presets: Collection[str], fewe
     if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < fewest):
         reason = f", since {since}" if since else ""
         raise OntogenyError(f"seeds must be at least {fewest}{reason}; got {seeds!r}.")
+
+
+def check_measured(folder: Path, measurements: xr.Dataset, names: Collection[str]) -> None:
+    """Refuse results of a version that did not yet measure all of ``names``: their report cannot be made."""
+    from ontogeny.store import read_identity
+
+    missing = [name for name in names if name not in measurements]
+    if missing:
+        held = read_identity(folder)
+        raise OntogenyError(
+            f"{folder} was measured by a version that did not measure {', '.join(missing)}, which the report states: "
+            f"`ontogeny run {held['study']} --preset {held['preset']} --out {folder}` measures what is missing."
+        )
 
 
 def say_if_slow() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.progress import progress_bar, report_progress
 from ontogeny.core.rng import stream_key
 from ontogeny.inputs.checkpoint_writer import CheckpointWriter, training_folder
@@ -65,9 +65,7 @@ class LanguageTraining:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch_size", 1), ("warm_up", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+            check_whole(name, getattr(self, name), least)
         if not (_is_number(self.learning_rate) and 0 < self.learning_rate < math.inf):
             raise OntogenyError(f"learning_rate must be a finite number above 0; got {self.learning_rate!r}.")
         if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):

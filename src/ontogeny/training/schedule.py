@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import check_whole
 
 
 def checkpoint_steps(steps: int, early: int = 50, linear: int = 50) -> tuple[int, ...]:
@@ -23,8 +23,7 @@ def checkpoint_steps(steps: int, early: int = 50, linear: int = 50) -> tuple[int
     (0, 1, 10, 100, 250, 500, 750, 1000)
     """
     for name, value, least in (("steps", steps, 1), ("early", early, 0), ("linear", linear, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+        check_whole(name, value, least)
     log_spaced = {round(steps ** (number / max(early - 1, 1))) for number in range(early)}
     evenly = {round(steps * number / linear) for number in range(1, linear + 1)}
     return tuple(sorted({0, steps} | log_spaced | evenly))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.progress import progress_bar
 from ontogeny.core.rng import numpy_generator
 from ontogeny.core.temporary_files import remove_left, temporary_beside
@@ -208,8 +208,7 @@ def _some(documents: Iterator[Document]) -> list[Document]:
 
 def _check(context: int, blocks: int, held_out: int, held_out_share: float) -> None:
     for name, value, least in (("context", context, 2), ("blocks", blocks, 1), ("held_out", held_out, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise OntogenyError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+        check_whole(name, value, least)
     if not 0 <= held_out_share < 1:
         raise OntogenyError(f"held_out_share must be at least 0 and below 1; got {held_out_share}.")
     if held_out and not held_out_share:

@@ -10,12 +10,25 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-BRACKETS = {"(": ")", "[": "]", "{": "}", "“": "”", "``": "''"}
-"""Marks that differ at both ends."""
-CLOSED_BY = {**BRACKETS, '"': '"', "'": "'", "`": "'", "‘": "’", "_": "_", "__": "__", "**": "**"}
-ALSO_OTHER_THINGS = frozenset({"'", "`", "‘", "_", "__", "**"})
+BRACKETS = {"(": ")", "[": "]", "{": "}", "“": "”"}
+"""Marks that are nothing else, and differ at both ends."""
+CLOSED_BY: dict[str, tuple[str, ...]] = {
+    **{opening: (closing,) for opening, closing in BRACKETS.items()},
+    '"': ('"',),
+    "'": ("'",),
+    "‘": ("’",),
+    "`": (
+        "'",
+        "`",
+    ),  # the second of each of these two is code in markdown and reStructuredText, not in the paper's list
+    "``": ("''", "``"),
+    "_": ("_",),
+    "__": ("__",),
+    "**": ("**",),
+}
+ONLY_CLOSE = frozenset({*BRACKETS.values(), "''"})
+ALSO_OTHER_THINGS = frozenset(CLOSED_BY) - frozenset(BRACKETS) - {'"'}
 """Openers that often are none, as apostrophes are: left open they do not spoil what is around them."""
-SAME_AT_BOTH_ENDS = frozenset(opening for opening, closing in CLOSED_BY.items() if opening == closing)
 _MARKS = re.compile(r"``|''|\*\*|__|[()\[\]{}“”‘’\"'`_]")
 
 
@@ -47,7 +60,7 @@ def pairs(text: str) -> list[Pair]:
     for match in _MARKS.finditer(text):
         mark, place = match[0], match.start()
         opens, closes = _role(text, mark, place)
-        depth = next((d for d in range(len(stack) - 1, -1, -1) if CLOSED_BY[stack[d].mark] == mark), None)
+        depth = next((d for d in range(len(stack) - 1, -1, -1) if mark in CLOSED_BY[stack[d].mark]), None)
         if closes and depth is not None:
             inside = [one for one in stack[depth + 1 :] if one.mark not in ALSO_OTHER_THINGS]
             start = stack[depth].place
@@ -55,7 +68,7 @@ def pairs(text: str) -> list[Pair]:
             del stack[depth:]
         elif opens:
             stack.append(_Open(mark, place))
-        elif closes and mark in ")]}”":
+        elif closes and mark in BRACKETS.values():
             spoiled |= {one.place for one in stack}
     return found
 
@@ -65,8 +78,8 @@ def _role(text: str, mark: str, place: int) -> tuple[bool, bool]:
     before, after = text[place - 1 : place], text[place + len(mark) : place + len(mark) + 1]
     if mark in BRACKETS:
         return True, False
-    if mark in (")", "]", "}", "”", "''"):
+    if mark in ONLY_CLOSE:
         return False, True
     opens = mark in CLOSED_BY and not before.isalnum() and bool(after) and not after.isspace()
-    closes = mark not in ("‘", "`") and bool(before) and not before.isspace() and not after.isalnum()
+    closes = mark != "‘" and bool(before) and not before.isspace() and not after.isalnum()
     return opens, closes

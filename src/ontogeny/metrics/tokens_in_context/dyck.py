@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from ontogeny.metrics.tokens_in_context.context import TokenInContext
-from ontogeny.metrics.tokens_in_context.delimiters import ALSO_OTHER_THINGS, BRACKETS, pairs
+from ontogeny.metrics.tokens_in_context.delimiters import BRACKETS, pairs
 
 
 class Split(NamedTuple):
@@ -80,6 +80,6 @@ def is_closed(text: str) -> bool:
     """Whether every bracket in a text is closed in it, validly."""
     found = pairs(text)
     ends = {place for pair in found for place in (pair.opens, pair.closes)}
-    marks = {mark for mark in BRACKETS if mark not in ALSO_OTHER_THINGS} | set(BRACKETS.values())
+    marks = {*BRACKETS, *BRACKETS.values()}
     single = {place for place, letter in enumerate(text) if letter in marks}
     return all(pair.valid for pair in found) and single <= ends

@@ -10,11 +10,15 @@ from typing import Any
 import xarray as xr
 
 from ontogeny.plots import circuits
+from ontogeny.report.curvature import MEANING, TABLE_CAPTION, comparison_table
 from ontogeny.report.health import describe_health
 from ontogeny.report.page import Section, Table, write_report
 from ontogeny.report.sorting import text
 from ontogeny.report.sorting.summary import whole
 from ontogeny.report.words import number
+
+CURVATURE_ERROR = """ The Hessian is of a sample of the lists, and the errors of the prediction hold probes and Lanczos
+steps, not which lists were drawn."""
 
 
 def write_sorting_report(
@@ -43,27 +47,44 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
         Section(
             "Circuits in motion",
             [
-                """Above: the curves of one seed over log training step (step 0 at half the first step after it). Below:
-                the full QK and OV circuits of its heads at the step under the cursor. Play, or move the slider."""
+                """Above: the curves of one seed over log training step. Below: the full QK and OV circuits of its heads
+                at the step under the cursor. Play, move the slider, or click a curve."""
             ],
-            figure={name: circuits.circuits_over_training(one.isel(seed=0)) for name, one in frozen.items()},
-            choice="variant",
-            caption=f"""Seed 0 of each variant. λ̂ with ±1.96 standard errors, where usable (no chain lost, not below
-            baseline); accuracy on {summary["settings"]["fresh"]:,} fresh lists, without swaps whatever the training
-            data; head overlap and translational symmetry (over the mean of |W|, where the document has a mean of W,
-            so not to be held against its values) averaged over the QK and OV circuits; sums of the numerical ranks
-            (singular values above 1 % of the largest) and of the participation ratios of all these matrices.
-            Heatmaps: blue positive, red negative, the full colour at the 99.5 % quantile of each matrix at each step;
-            gain and centring of the layer norm are folded in; QK rows are destination tokens, OV rows source tokens;
-            the separator is left out. Dotted line: the step shown.""",
+            figure={
+                f"{name}, seed {int(seed)}": circuits.circuits_over_training(one.sel(seed=seed))
+                for name, one in frozen.items()
+                for seed in one["seed"].values
+            },
+            choice="variant and seed",
+            caption=f"""One seed of one variant; bands are ±1.96 standard errors. λ̂, on a logarithmic axis, which leaves
+            out what is not positive, where usable (no chain lost, not below baseline), with its second-order prediction
+            (dashed), which stops where it does not exist; Hessian trace (logarithmic) and rank, the number of
+            eigenvalues with nβh > γ, of the whole model, from a sample of
+            {summary["settings"]["curvature_samples"]} lists and {summary["settings"]["curvature_probes"]} probes, the
+            choice of lists being in the error of the trace alone; accuracy on
+            {summary["settings"]["fresh"]:,} fresh lists, without swaps whatever the training data; head overlap and
+            translational symmetry (over the mean of |W|, where the document has a mean of W, so not to be held
+            against its values) averaged over the QK and OV circuits; sums of the numerical ranks (singular values
+            above 1 % of the largest) and of the participation ratios of all these matrices. Heatmaps: blue positive,
+            red negative, the full colour at the 99.5 % quantile of each matrix at each step; gain and centring of the
+            layer norm are folded in; QK rows are destination tokens, OV rows source tokens; the separator is left
+            out. Dotted line: the step shown.""",
             alt="Curves over training above heatmaps of QK and OV circuits, with a slider over training steps.",
         ),
         Section(
             "Variants side by side",
             figure=circuits.side_by_side(frozen),
-            caption="""λ̂ (usable estimates), accuracy per list, head overlap, translational symmetry and the sum of
-            ranks over training step. Thin: one seed; thick: mean over seeds. One head has no overlap.""",
-            alt="Five panels of curves over training step, coloured by variant.",
+            caption="""λ̂ (usable estimates; those not positive are not on its logarithmic axis), Hessian trace
+            (logarithmic) and rank (eigenvalues with nβh > γ), accuracy per list, head overlap, translational symmetry
+            and the sum of ranks over training step. Thin: one seed; thick: mean over seeds. One head has no
+            overlap.""",
+            alt="Seven panels of curves over training step, coloured by variant.",
+        ),
+        Section(
+            "What lies beyond second order",
+            MEANING,
+            table=comparison_table("variant", summary["second_order"]),
+            caption=TABLE_CAPTION + CURVATURE_ERROR,
         ),
         Section(
             "What was found",
@@ -81,7 +102,8 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
             and 5 %. End: the mean of the last three checkpoints; last: at the last. A region is at least two
             neighbouring tokens whose largest OV diagonal entry is one head's and at least a quarter of the largest of
             all; an anti-state's OV has a cosine of −0.8 or less with the sum of the others'. Crystallization: the
-            share of positive QK mass above the diagonal inside the triangles over a head's own regions.""",
+            share of positive QK mass above the diagonal inside the triangles over a head's own regions at the end;
+            without any order it is the triangles' share of the area.""",
         ),
         Section(
             "At half and twice nβ and γ",

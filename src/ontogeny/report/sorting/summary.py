@@ -11,8 +11,17 @@ import xarray as xr
 
 from ontogeny.analysis import t_interval
 from ontogeny.analysis.rise_and_fall import LAST, arrival, first_hill, peak_and_fall, since
+from ontogeny.analysis.second_order import against_second_order
 from ontogeny.estimators.status import usable
-from ontogeny.metrics.vocabulary import OPPOSED, anti_states, crystallization, opposition, owners, regions
+from ontogeny.metrics.vocabulary import (
+    OPPOSED,
+    anti_states,
+    crystallization,
+    crystallization_by_chance,
+    opposition,
+    owners,
+    regions,
+)
 from ontogeny.report.health import count_health
 from ontogeny.report.words import plain
 
@@ -37,6 +46,7 @@ def summarise(measured: Mapping[str, xr.Dataset], settings: Mapping[str, Any]) -
             "variants": {name: variants[name] for name in measured},
             "seeds": max(one.sizes["seed"] for one in measured.values()),
             "health": count_health(_in_a_row(estimates)),
+            "second_order": {name: against_second_order(whole(one)) for name, one in measured.items()},
             "findings": {name: findings(one) for name, one in measured.items()},
             "accurate": ACCURATE,
             "crystallized": CRYSTALLIZED,
@@ -97,11 +107,27 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
         "norm_peak": over_seeds(one["total_weight_norm"].max("checkpoint")),
         "norm_end": over_seeds(at_the_end(one["total_weight_norm"])),
         "symmetry_step": over_seeds(arrival(one["translational_symmetry"], 0.5)),
+        **_of_curvature(frozen),
         "participation_end": over_seeds(at_the_end(one["participation_sum"])),
         "localised_step": over_seeds(_for_good((frozen["regime"] == "localised").assign_coords(step=one["step"]))),
         "neighbours": _neighbours(one),
         **_of_vocabulary(one, peak_step),
         "heads": _of_heads(one),
+    }
+
+
+def _of_curvature(frozen: xr.Dataset) -> dict[str, Any]:
+    """Where the Hessian's trace is highest, how it and the rank end, and what second order explains of λ̂."""
+    each = [against_second_order(frozen.sel(seed=[seed])) for seed in frozen["seed"].values]
+    trace = frozen["hessian_trace"]
+    peak = trace.max("checkpoint")
+    return {
+        "hessian_trace_peak": over_seeds(peak),
+        "hessian_trace_peak_step": over_seeds(frozen["step"].where(trace == peak).max("checkpoint")),
+        "hessian_trace_end": over_seeds(at_the_end(trace)),
+        "hessian_rank_peak": over_seeds(frozen["hessian_rank"].max("checkpoint")),
+        "hessian_rank_end": over_seeds(at_the_end(frozen["hessian_rank"])),
+        "second_order_share": over_seeds(xr.DataArray([one["share"]["mean"] for one in each], dims="seed")),
     }
 
 
@@ -134,7 +160,7 @@ def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
     """Vocabulary regions and anti-states, where outputs are tokens; triangles are over the regions at the end."""
     names = (
         "regions_end", "regions_by_head", "opposition_end", "anti_states_end", "anti_state_step",
-        "crystallization_start", "crystallization_end", "crystallization_step",
+        "crystallization_by_chance", "crystallization_start", "crystallization_end", "crystallization_step",
     )  # fmt: skip
     if one.sizes["source"] != one.sizes["output"]:
         return dict.fromkeys(names)
@@ -160,6 +186,7 @@ def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
         over_seeds(lowest.isel(checkpoint=-1)),
         over_seeds(anti_states(last)),
         over_seeds(_for_good(lowest <= OPPOSED)),
+        over_seeds(xr.DataArray([crystallization_by_chance(owned.sel(seed=seed)) for seed in one["seed"].values])),
         over_seeds(crystals.isel(checkpoint=0)),
         over_seeds(at_the_end(crystals)),
         over_seeds(arrival(crystals, CRYSTALLIZED)),

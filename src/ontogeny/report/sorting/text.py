@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ontogeny.report.curvature import SECOND_ORDER
 from ontogeny.report.words import interval, number, render
 
 ABSTRACT = """
@@ -13,7 +14,8 @@ training λ̂ of the whole model stands beside accuracy and beside measures of t
 every head was measured at several checkpoints. {{ variants | length | count("variant") }}.
 """
 
-OF_VARIANT = """
+OF_VARIANT = (
+    """
 {{ title | upper_first }} ({{ found["seeds"] | count("seed") }}, {{ found["last_step"] | integer }} steps):
 {%- if found["accuracy_step"] %} {{ (100 * accurate) | integer }} % of its final token accuracy from step
 {{ said["accuracy_step"] }} on; at the end {{ said["accuracy_end"] }} of fresh lists are right.{% endif %}
@@ -30,7 +32,11 @@ prior-dominated before.{% endif %}
 at the end{% if found["overlap_fall_step"] %}, halfway at step {{ said["overlap_fall_step"] }}{% endif %}.{% endif %}
 {%- if found["rank_start"] %} The ranks sum to {{ said["rank_start"] }} before training and {{ said["rank_end"] }}
 after.{% endif %}
+{%- if found["hessian_trace_peak"] %} The trace of the Hessian is highest, {{ said["hessian_trace_peak"] }}, at step
+{{ said["hessian_trace_peak_step"] }}, and ends at {{ said["hessian_trace_end"] }}.{% endif %}
 """
+    + SECOND_ORDER
+)
 
 UNCERTAIN = """
 With {{ seeds | count("seed") }} the value of every seed stands in the place of an interval: read their scatter before
@@ -71,6 +77,12 @@ FINDINGS = {
     "rank_end": "sum of ranks, end",
     "rank_fall_step": "sum of ranks halfway down, step",
     "participation_end": "sum of participation ratios, end",
+    "hessian_trace_peak": "largest Hessian trace, loss/weight²",
+    "hessian_trace_peak_step": "largest Hessian trace, step",
+    "hessian_trace_end": "Hessian trace, end",
+    "hessian_rank_peak": "largest Hessian rank (nβh > γ)",
+    "hessian_rank_end": "Hessian rank, end",
+    "second_order_share": "second order over λ̂, at minima",
     "symmetry_peak": "largest translational symmetry",
     "symmetry_end": "translational symmetry, end",
     "symmetry_step": "half of the final symmetry for good, step",
@@ -78,6 +90,7 @@ FINDINGS = {
     "opposition_end": "lowest cosine of a head's OV with the others' sum, last",
     "anti_states_end": "anti-state heads, last",
     "anti_state_step": "an anti-state for good, step",
+    "crystallization_by_chance": "crystallization of QK without any order",
     "crystallization_start": "crystallization of QK before training",
     "crystallization_end": "crystallization of QK, end",
     "crystallization_step": "95 % of the final crystallization for good, step",
@@ -110,6 +123,7 @@ def of_variant(summary: Mapping[str, Any], name: str) -> str:
         {
             "title": summary["variants"][name]["title"],
             "found": found,
+            "second_order": summary["second_order"][name],
             "said": words,
             "fell": found["llc_fell"] and round(found["llc_fell"]["mean"] * found["llc_fell"]["n"]),
             "accurate": summary["accurate"],
@@ -145,6 +159,8 @@ def settings(summary: Mapping[str, Any]) -> dict[str, str | int | float]:
         "chains": "chains",
         "draws": "draws a chain",
         "batch_size": "batch of the sampler, lists",
+        "curvature_samples": "lists that the Hessian is of",
+        "curvature_probes": "random probes of the Hessian",
         "fresh": "fresh lists that accuracy is measured on",
         "seed": "seed of the random streams",
     }

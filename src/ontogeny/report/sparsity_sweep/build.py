@@ -13,6 +13,7 @@ from ontogeny.plots import drift, sweep
 from ontogeny.report.health import describe_health
 from ontogeny.report.page import Section, write_report
 from ontogeny.report.sparsity_sweep import event_sections, tables, text
+from ontogeny.report.sparsity_sweep.curved import curved
 from ontogeny.report.sparsity_sweep.found import Found
 from ontogeny.report.superposition.text import settings
 from ontogeny.report.words import number, percent
@@ -64,6 +65,7 @@ def sections(
         *_ratios(neighbours, summary, found),
         *_variance(summary, found),
         _factors(summary, found),
+        curved(neighbours, summary, measurements.attrs.get("hessian_examples")),
         *event_sections.sections(trajectory, summary, found=found),
     ]
 
@@ -93,15 +95,15 @@ def _sweep(measurements: xr.Dataset, summary: Mapping[str, Any]) -> list[Section
         Section(
             "The sweep",
             figure=sweep.sweep_grid(measurements),
-            caption=f"""LLC, loss, effective rank and features represented over training, a column a sparsity; axes of a
-            row are the same in all columns. Faint: one seed ({summary["seeds"]} a sparsity); bold: mean over the seeds
-            with a value, where at least half have one; shaded: its 95 % Student t interval over seeds. The small bar at
-            the left of the LLC's panels is ±1.96 median standard errors of one estimate, the sampler's part, at an
-            arbitrary height. The axis of steps is close to linear below step {number(sweep.LINEAR_BELOW)} and to
-            logarithmic above it. Usable estimates of λ̂ (finite, no chain lost, not below baseline) alone are drawn:
-            {used}. The axes of the LLC, of rank and of features leave out the outermost 0.4 % of values; a double click
-            shows all.""",
-            alt="Small multiples of LLC, loss, effective rank and number of features over training by sparsity.",
+            caption=f"""LLC, loss, effective rank, features represented, Hessian trace and rank (eigenvalues with nβh >
+            γ) over training, a column a sparsity; axes of a row are the same in all columns. Faint: one seed
+            ({summary["seeds"]} a sparsity); bold: mean over the seeds with a value, where at least half have one;
+            shaded: its 95 % Student t interval over seeds. The small bar at the left of the LLC's panels is ±1.96
+            median standard errors of one estimate, the sampler's part, at an arbitrary height. The axis of steps is
+            close to linear below step {number(sweep.LINEAR_BELOW)} and to logarithmic above it. Usable estimates of λ̂
+            (finite, no chain lost, not below baseline) alone are drawn: {used}. All axes but the loss's leave out the
+            outermost 0.4 % of values; a double click shows all.""",
+            alt="Small multiples of LLC, loss, effective rank, features, Hessian trace and rank over training.",
             table=tables.classes(summary),
             table_caption=f"""Seeds in each class of trajectory, by effective rank alone, with the exact binomial
             {percent(summary["class_interval_level"])} interval of their share.""",

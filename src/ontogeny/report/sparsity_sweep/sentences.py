@@ -4,6 +4,7 @@ Every number in them is rendered from the summary, by name. A template rounds, c
 words; it computes no other number.
 """
 
+from ontogeny.report.curvature import BY_SPARSITY
 from ontogeny.report.superposition.sentences import TRUST
 
 NAMES = """
@@ -12,7 +13,8 @@ NAMES = """
   "twice_localization": "twice γ", "equal_curvature": "equal nβ·h_max"} -%}
 {%- set kind_names = {"emergence": "emergence", "count_change": "a change of the number of features",
   "polygon_change": "a change of the polygon", "rank_jump": "the rank jump", "any": "any event"} -%}
-{%- set indicator_names = {"llc": "the LLC", "h_max": "h_max", "hessian_trace": "the Hessian trace"} -%}
+{%- set indicator_names = {"llc": "the LLC", "h_max": "h_max", "hessian_trace": "the Hessian trace",
+  "hessian_rank": "the Hessian rank"} -%}
 {%- macro named(name) -%}{{ indicator_names[name] if name in indicator_names else name | words }}{%- endmacro -%}
 {%- macro combined(name) -%}
 {%- set parts = [] -%}
@@ -368,6 +370,7 @@ CONCLUSIONS = (
     VARIANCE,
     TREND,
     FACTORS,
+    BY_SPARSITY,
     CLASSES,
     TIMING,
     RISE,

@@ -10,6 +10,7 @@ import xarray as xr
 
 from ontogeny.analysis.intervals import LEVEL
 from ontogeny.analysis.proportions import clopper_pearson
+from ontogeny.analysis.second_order import against_second_order
 from ontogeny.estimators.status import usable
 from ontogeny.report.health import count_health
 from ontogeny.report.sparsity_sweep import event_numbers as events
@@ -50,6 +51,7 @@ def summarise(measurements: xr.Dataset, neighbours: xr.Dataset, found: Found) ->
             "health_by_sparsity": _by_sparsity(measurements, _usable),
             "health_by_setting": _by_setting(neighbours, _usable),
             "kept": _by_sparsity(measurements, _kept),
+            "second_order": _by_setting(neighbours, lambda one: _by_sparsity(one, against_second_order)),
             "classes": _by_sparsity(found.classes, classes_of),
             "class_interval_level": float(found.classes.attrs.get("level", LEVEL)),
             "drifts": {name: _drifts(table) for name, table in found.drifts.items()},

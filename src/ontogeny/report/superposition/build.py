@@ -12,10 +12,11 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from ontogeny.analysis import start_of_representation
-from ontogeny.plots import geometry, llc, theme, trajectories
+from ontogeny.plots import curvature, geometry, llc, theme, trajectories
 from ontogeny.report.health import describe_health
 from ontogeny.report.page import Section, write_report
 from ontogeny.report.superposition import levels, sensitivity, statistics, text
+from ontogeny.report.superposition.curved import curved
 from ontogeny.report.superposition.rules import rules
 from ontogeny.report.words import number
 
@@ -127,6 +128,9 @@ def sections(
             threshold,
             first,
             examples,
+        ),
+        curved(
+            each(lambda s: curvature.curvature_over_training(measurements, s, inflection=where[s])), measurements, first
         ),
         *statistics.cut_points(tests),
         *sensitivity.sections(summary or {}, neighbours),

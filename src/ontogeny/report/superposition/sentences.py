@@ -4,6 +4,8 @@ Every number in them is rendered from the summary, by name. A template rounds, l
 and compares numbers to choose its words; it computes no other number.
 """
 
+from ontogeny.report.curvature import SECOND_ORDER
+
 ABSTRACT = """
 {{ seeds }} toy models of superposition, x̂ = ReLU(WᵀWx + b) with {{ features }} features squeezed into two dimensions
 {%- if sparsity is not none %} (each zero with probability {{ sparsity | number }}){% endif %}, differ in nothing but
@@ -297,4 +299,14 @@ Of the {{ s["estimates"] }} short estimates {{ s["ok"] }} are ok, {{ s["not_mixe
 {%- endif -%}
 """
 
-CONCLUSIONS = (WHICH_SEEDS, JUMP, EMERGENCE, ACROSS, LEVEL, RISE, SENSITIVITY, TRUST, LIMITS)
+CURVATURE = (
+    """
+At the last checkpoint the Hessian has {{ final["hessian_rank"]["median"] | number }} eigenvalues with nβh > γ (median
+over seeds; {{ final["hessian_rank"]["range"][0] | number }} to {{ final["hessian_rank"]["range"][1] | number }}) and a
+trace of {{ final["hessian_trace"]["median"] | number }} ({{ final["hessian_trace"]["range"][0] | number }} to
+{{ final["hessian_trace"]["range"][1] | number }}).
+"""
+    + SECOND_ORDER
+)
+
+CONCLUSIONS = (WHICH_SEEDS, JUMP, EMERGENCE, ACROSS, LEVEL, RISE, CURVATURE, SENSITIVITY, TRUST, LIMITS)

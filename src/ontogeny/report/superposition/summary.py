@@ -11,6 +11,7 @@ import xarray as xr
 
 from ontogeny.analysis.cut_points import JUDGED_BY
 from ontogeny.analysis.intervals import LEVEL
+from ontogeny.analysis.second_order import against_second_order
 from ontogeny.report.health import count_health
 from ontogeny.report.superposition.levels import llc_across_jump
 from ontogeny.report.superposition.sensitivity import calibration
@@ -76,6 +77,7 @@ def summarise(
             },
             "checkpoints_lost_in_test": int(tests["lost_checkpoints"].sum()),
             "final": _final(measurements),
+            "second_order": against_second_order(measurements),
             "health": count_health(measurements),
             "calibration": calibration(measurements),
             "sensitivity": at_neighbours(sensitivity, tests["inflection"]),
@@ -148,11 +150,13 @@ def _cell(cell: xr.Dataset) -> dict[str, Any]:
 
 
 def _final(measurements: xr.Dataset) -> dict[str, Any]:
-    """The last checkpoint of each seed: how many features are represented, effective rank, LLC."""
+    """The last checkpoint of each seed: how many features are represented, effective rank, LLC, curvature."""
     last = measurements.isel(checkpoint=measurements["step"].notnull().sum("checkpoint") - 1)
     counts = Counter(int(k) for k in last["features_represented"].values)
     return {
         "features_represented": {str(k): counts[k] for k in sorted(counts)},
         "effective_rank": spread_of(last["effective_rank"].values),
         "llc": spread_of(last["llc"].values),
+        "hessian_trace": spread_of(last["hessian_trace"].values),
+        "hessian_rank": spread_of(last["hessian_rank"].values),
     }

@@ -33,6 +33,7 @@ SETTINGS = {
     "burn_in": "burn-in, steps",
     "batch_size": "batch of the sampler",
     "dataset_size": "examples in the data set, n",
+    "hessian_examples": "examples that the Hessian is of",
     "seed": "seed of the random streams",
     "ontogeny_version": "version of ontogeny",
 }

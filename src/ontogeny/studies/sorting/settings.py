@@ -28,6 +28,7 @@ from torch import nn
 from ontogeny.inputs.algorithmic_tasks import CumulativeSums, SignOfSum, SortedLists, SortedPart
 from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
 from ontogeny.inputs.one_layer import OneLayerConfig, OneLayerTransformer
+from ontogeny.sampling.calibration import Calibration
 
 WEIGHT_DECAY = 1e-3
 WIDTH, HEAD_WIDTH = 96, 48
@@ -136,6 +137,29 @@ class SortingSettings:
         names = ("kernel", "step_size", "batch_size", "chains", "draws", "burn_in")
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def calibration(self) -> Calibration:
+        """The same, for chains of many checkpoints side by side; friction 2√γ, minibatch noise compensated.
+
+        Both are what :func:`ontogeny.calibrate` chose for a two-head model after 5000 steps, given the rest; there
+        nβ·h_max/γ was 0.56.
+        """
+        return Calibration(
+            kernel=self.kernel,
+            n_beta=self.n_beta,
+            localization=self.localization,
+            step_size=self.step_size,
+            friction=2.0 * self.localization**0.5,
+            burn_in=self.burn_in,
+            batch_size=self.batch_size,
+            chains=self.chains,
+            max_draws=self.chains * (self.burn_in + self.draws),
+            compensate=True,
+            h_max=0.56 * self.localization / self.n_beta,
+            settled=True,
+            gradient_evaluations=0,
+        )
+
     def identity(self) -> dict[str, Any]:
         """What names the study in its folder."""
         return {"study": "sorting", **asdict(self)}
@@ -161,17 +185,17 @@ NEIGHBOURS = {
 """What λ̂ is measured at, by the factors of nβ and γ."""
 
 _ALL = (
-    Variant("1 head", "one head", 30_000, heads=1),
-    Variant("2 heads", "two heads, the baseline", 30_000),
-    Variant("3 heads", "three heads", 30_000, heads=3),
-    Variant("4 heads", "four heads", 30_000, heads=4),
-    Variant("no layer norm", "two heads, no layer norm", 30_000, layer_norm=False),
-    Variant("no decay", "two heads, no weight decay", 30_000, weight_decay=0.0),
-    Variant("neither", "two heads, neither layer norm nor decay", 30_000, layer_norm=False, weight_decay=0.0),
-    Variant("noise", "two heads, neighbours swapped", 30_000, swaps=True),
-    Variant("202 tokens", "two heads, a vocabulary of 202", 30_000, numbers=201),
-    Variant("20 numbers", "two heads, lists of 20", 20_000, length=20),
-    Variant("cumulative sum", "sign of the cumulative sum, one head and one MLP", 10_000, heads=1, cumulative=True),
+    Variant("1 head", "one head", 5_000, heads=1),
+    Variant("2 heads", "two heads, the baseline", 5_000),
+    Variant("3 heads", "three heads", 5_000, heads=3),
+    Variant("4 heads", "four heads", 5_000, heads=4),
+    Variant("no layer norm", "two heads, no layer norm", 5_000, layer_norm=False),
+    Variant("no decay", "two heads, no weight decay", 5_000, weight_decay=0.0),
+    Variant("neither", "two heads, neither layer norm nor decay", 5_000, layer_norm=False, weight_decay=0.0),
+    Variant("noise", "two heads, neighbours swapped", 5_000, swaps=True),
+    Variant("202 tokens", "two heads, a vocabulary of 202", 5_000, numbers=201),
+    Variant("20 numbers", "two heads, lists of 20", 3_000, length=20),
+    Variant("cumulative sum", "sign of the cumulative sum, one head and one MLP", 5_000, heads=1, cumulative=True),
 )
 _FULL_STEPS = {"no layer norm": 60_000, "4 heads": 100_000}
 
@@ -184,7 +208,7 @@ PRESETS = {
     "quick": SortingSettings(
         "quick", tuple(_shortened(name, 7000) for name in ("1 head", "2 heads")), early=13, linear=7, seeds=2, several=4
     ),
-    "variants": SortingSettings("variants", _ALL, early=18, linear=12, seeds=1, several=4, baseline_seeds=5),
+    "variants": SortingSettings("variants", _ALL, early=10, linear=6, seeds=1, several=2, baseline_seeds=5),
     "full": SortingSettings(
         "full",
         tuple(replace(one, steps=_FULL_STEPS.get(one.name, 60_000)) for one in _ALL),
@@ -197,6 +221,6 @@ PRESETS = {
 
 DESCRIPTIONS = {
     "quick": "1 and 2 heads, 7000 steps, 20 checkpoints",
-    "variants": "every variant, up to 30,000 steps, 30 checkpoints",
+    "variants": "every variant, up to 5000 steps, 16 checkpoints",
     "full": "every variant at the document's lengths, 60 checkpoints",
 }

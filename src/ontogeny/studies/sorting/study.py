@@ -18,9 +18,11 @@ from ontogeny.execution.executors import executor as get_executor
 from ontogeny.metrics.circuits import full_circuits
 from ontogeny.metrics.structure import matrix_rank, mean_overlap, mean_symmetry, participation_ratio, summed
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
-from ontogeny.studies.sorting.measure import Checkpoint, Training, loaded, measure, several_steps, steps_of, train
+from ontogeny.studies.sorting import curvature
+from ontogeny.studies.sorting.estimates import measure, plan, side_by_side
 from ontogeny.studies.sorting.settings import PRESETS, SortingSettings, Variant
-from ontogeny.studies.start import check_call
+from ontogeny.studies.sorting.train import Training, loaded, train
+from ontogeny.studies.start import check_call, check_measured
 
 
 def run(
@@ -36,7 +38,7 @@ def run(
     """Carry out the study and return the path of its report; run again, it goes on where it was, seed by seed.
 
     Writes ``results.zarr`` (a group a variant, with dims seed, checkpoint and, of circuits, head: loss, accuracy,
-    λ̂ of the whole model and of heads, circuits and the measures of their order), ``summary.json`` (every
+    λ̂ of the whole model and of heads, curvature, circuits and the measures of their order), ``summary.json`` (every
     figure the report states), ``report.html`` and the frames of the circuits as ``circuits-VARIANT.gif``.
 
     Args:
@@ -62,10 +64,13 @@ def run(
     for seed in range(most):  # a seed of every variant before the next: what there is can be reported at any time
         wanted = [one for one in settings.variants if seed < settings.seeds_of(one, asked)]
         run_chunks(train, [_training(settings, one, seed) for one in wanted], store, text=f"training {seed}")
-        todo = {one.name: _checkpoints(settings, one, seed, store) for one in wanted}
-        run_chunks(measure, [chunk for each in todo.values() for chunk in each], store, text=f"measuring {seed}")
+        trained = {one.name: store.load(_training(settings, one, seed).key) for one in wanted}
+        todo = {one.name: plan(settings, one, seed, trained[one.name]["weights"].values) for one in wanted}
+        chunks = [chunk for each in todo.values() for chunk, _ in each]
+        run_chunks(measure, chunks, store, text=f"measuring {seed}")
         for one in wanted:
-            assembled[one.name].append(_assembled(settings, one, seed, store, todo[one.name]))
+            estimates = side_by_side(settings, one, todo[one.name], store.load)
+            assembled[one.name].append(_assembled(one, seed, trained[one.name], estimates))
         _write(store, settings, assembled, seeds=min(asked, seed + 1))
     return report(store.folder)
 
@@ -74,7 +79,8 @@ def _write(store: Store, settings: SortingSettings, assembled: dict[str, list[xr
     """Put the seeds measured so far into results.zarr, unless it holds more."""
     if seeds < _seeds_there(store):
         return
-    attrs = {"settings": json.dumps(asdict(settings)), "ontogeny_version": __version__, "seeds": seeds}
+    told = asdict(settings) | {"curvature_samples": curvature.SAMPLES, "curvature_probes": curvature.PROBES}
+    attrs = {"settings": json.dumps(told), "ontogeny_version": __version__, "seeds": seeds}
     groups: dict[str | None, xr.Dataset] = {None: xr.Dataset(attrs=attrs)}
     for name, each in assembled.items():
         groups[group_of(name)] = describe(xr.concat(each, "seed", combine_attrs="drop"))
@@ -93,7 +99,6 @@ def _seeds_there(store: Store) -> int:
 
 TRAINING = ("early", "linear", "train_batch", "learning_rate", "examples", "fresh", "seed")
 """Settings that training hangs on, so that other estimates of the same checkpoints train nothing anew."""
-NOT_MEASURED_WITH = ("preset", "variants", "seeds", "baseline_seeds", "several", *TRAINING[:4], "fresh")
 
 
 def _training(settings: SortingSettings, variant: Variant, seed: int) -> Chunk:
@@ -102,28 +107,8 @@ def _training(settings: SortingSettings, variant: Variant, seed: int) -> Chunk:
     return Chunk(key, Training(settings, variant, seed), f"training {variant.name}, seed {seed}")
 
 
-def _checkpoints(settings: SortingSettings, variant: Variant, seed: int, store: Store) -> list[Chunk]:
-    weights = store.load(_training(settings, variant, seed).key)["weights"].values
-    own = several_steps(settings, variant)
-    depends = {name: value for name, value in asdict(settings).items() if name not in NOT_MEASURED_WITH}
-    tasks = [
-        Checkpoint(settings, variant, seed, step, step in own, weights[place])
-        for place, step in enumerate(steps_of(settings, variant))
-    ]
-    return [
-        Chunk(
-            content_key("sorting, measure", __version__, depends, asdict(variant), task.several, task.weights),
-            task,
-            f"LLC of {variant.name}, seed {seed}, step {task.step}",
-        )
-        for task in tasks
-    ]
-
-
-def _assembled(settings: SortingSettings, variant: Variant, seed: int, store: Store, chunks: list[Chunk]) -> xr.Dataset:
+def _assembled(variant: Variant, seed: int, trained: xr.Dataset, estimates: xr.Dataset) -> xr.Dataset:
     """Everything measured of one seed, dims ``checkpoint``, ``setting``, ``component`` and those of circuits."""
-    trained = store.load(_training(settings, variant, seed).key)
-    estimates = xr.concat([store.load(chunk.key) for chunk in chunks], "checkpoint", combine_attrs="drop")
     out = trained.drop_vars("weights").merge(estimates)
     shown = circuits(variant, trained["weights"].values)
     out["total_weight_norm"] = ("checkpoint", np.linalg.norm(trained["weights"].values, axis=1))
@@ -148,7 +133,7 @@ def report(folder: Path) -> Path:
     """Write summary.json, report.html and the GIFs from the measurements in ``folder``; returns the report's path.
 
     Raises:
-        OntogenyError: if the folder holds no measurements.
+        OntogenyError: if the folder holds no measurements, or those of a version that measured less.
     """
     from ontogeny.plots.circuit_frames import write_gif
     from ontogeny.report.sorting import summarise, whole, write_sorting_report
@@ -156,6 +141,8 @@ def report(folder: Path) -> Path:
     results = folder / "results.zarr"
     settings = json.loads(read_zarr(results).attrs["settings"])
     measured = {one["name"]: read_zarr(results, group_of(one["name"])) for one in settings["variants"]}
+    for one in measured.values():
+        check_measured(folder, one, curvature.MEASURED)
     for name, one in measured.items():
         write_gif(folder / f"circuits-{name.replace(' ', '-')}.gif", whole(one).isel(seed=0))
     summary = summarise(measured, settings)

@@ -65,6 +65,7 @@ def indicators(measurements: xr.Dataset) -> dict[str, xr.DataArray]:
         "weight_norm": measurements["weight_norm"],
         "gradient_norm": measurements["gradient_norm"],
         "hessian_trace": measurements["hessian_trace"],
+        "hessian_rank": measurements["hessian_rank"],
     }
 
 

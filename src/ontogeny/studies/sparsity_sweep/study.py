@@ -29,8 +29,8 @@ from ontogeny.studies.sparsity_sweep.settings import (
     SPARSITIES,
     SweepSettings,
 )
-from ontogeny.studies.start import check_call, say_if_slow
-from ontogeny.studies.superposition import measure
+from ontogeny.studies.start import check_call, check_measured, say_if_slow
+from ontogeny.studies.superposition import curvature, measure
 from ontogeny.studies.superposition.checkpoints import assemble, chunks
 from ontogeny.studies.superposition.sensitivity import KEPT
 from ontogeny.studies.superposition.settings import DEFAULT_SEEDS, SEEDS_A_GROUP
@@ -110,7 +110,7 @@ def settings_by_name(settings: SweepSettings, store: Store) -> dict[str, dict[fl
 def _final_curvature(settings: SweepSettings, store: Store) -> float:
     first = trained(settings, SEEDS_A_GROUP, store).isel(time=-1)
     loss = SuperpositionLoss(importances(settings.n_features, settings.importance_decay).float())
-    examples = measure.dataset(settings)[: measure.CURVATURE_EXAMPLES]
+    examples = measure.dataset(settings)[: curvature.EXAMPLES]
     where = {name: torch.from_numpy(first[name].transpose("seed", ...).values) for name in ("weight", "bias")}
     return float(torch.linalg.eigvalsh(dense_hessian(loss, where, examples))[:, -1].median())
 
@@ -145,6 +145,7 @@ def _measure(
     attrs = {key: value for key, value in asdict(frozen).items() if key != "sparsity"}
     measurements.attrs = {**attrs, "ontogeny_version": __version__, "seeds": trajectory.sizes["seed"]}
     measurements.attrs |= {
+        "hessian_examples": min(curvature.EXAMPLES, frozen.dataset_size),
         "compiled": int(compiler_available()),
         "calibration": json.dumps(frozen.calibration.to_dict()),
     }
@@ -160,7 +161,7 @@ def report(folder: Path) -> Path:
     """Write summary.json and report.html from the measurements in ``folder``; returns the report's path.
 
     Raises:
-        OntogenyError: if the folder holds no measurements.
+        OntogenyError: if the folder holds no measurements, or those of a version that measured less.
     """
     from ontogeny.report.sparsity_sweep import summarise, write_sparsity_sweep_report
     from ontogeny.studies.sparsity_sweep.statements import find
@@ -171,6 +172,7 @@ def report(folder: Path) -> Path:
         read_zarr(results, "neighbours"),
         read_zarr(results, "trajectory"),
     )
+    check_measured(folder, measurements, curvature.MEASURED)
     found = find(measurements, neighbours, trajectory)
     summary = summarise(measurements, neighbours, found)
     write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False))

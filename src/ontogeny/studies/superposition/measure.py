@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,23 +14,18 @@ from torch import Tensor
 from ontogeny.core.progress import report_progress
 from ontogeny.core.rng import generator
 from ontogeny.estimators.llc import llc_from_draws
+from ontogeny.inputs.datasets import as_examples
 from ontogeny.inputs.superposition import HIDDEN, SuperpositionLoss, importances, sparse_features
 from ontogeny.metrics import geometry
 from ontogeny.operators.hessian import dense_hessian
-from ontogeny.sampling.chains import Chains, Record, advance, start
+from ontogeny.sampling.around_centers import ChainsAround
 from ontogeny.sampling.compiled import compiler_available
-from ontogeny.sampling.draws import diverged, label, noise_share
-from ontogeny.sampling.kernels import get_kernel
-from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
 from ontogeny.sampling.posterior import LocalPosterior
+from ontogeny.studies.superposition import curvature
 from ontogeny.studies.superposition.settings import SEEDS_A_GROUP, SuperpositionSettings
 from ontogeny.training.many_seeds import train_many_seeds
 
 DATA_BLOCK = 100
-NOISE_PAIRS = 16
-PIECES = 20
-"""Chains are advanced in so many pieces, so that a progress bar moves."""
-CURVATURE_EXAMPLES = 2000
 LOSS_EXAMPLES = 2000
 
 
@@ -147,70 +142,29 @@ def measure(chunk: CheckpointChunk) -> xr.Dataset:
 
 
 def _sample(chunk: CheckpointChunk, posterior: LocalPosterior) -> xr.Dataset:
-    settings, data, tasks = chunk.settings, dataset(chunk.settings), len(chunk.step)
-    frozen, half = settings.calibration, settings.batch_size // 2
-    run = start(
+    settings = chunk.settings
+    around = ChainsAround(
         posterior,
-        get_kernel(settings.kernel),
-        step_size=torch.full((tasks,), frozen.step_size),
-        chains=settings.chains,
+        as_examples(dataset(settings)),
+        settings.calibration,
         labels=[(int(seed), int(step)) for seed, step in zip(chunk.seed, chunk.step, strict=True)],
         seed=settings.seed,
         mode="stacked",
         compile=compiler_available(),
-        friction=torch.full((tasks,), frozen.friction),
     )
-    stream = MinibatchStream(settings.seed, settings.dataset_size, settings.batch_size)
-
-    def parts_at(step: int) -> tuple[Tensor, ...]:
-        chosen = data[stream.at(step)]
-        return (chosen[:half], chosen[half:]) if frozen.compensate else (chosen,)
-
-    pieces = []
-    for part in torch.arange(settings.burn_in + settings.draws).tensor_split(PIECES):
-        pieces.append(advance(run, parts_at, len(part)))
-        report_progress(len(pieces) / PIECES)
-    record = Record(*(torch.cat(values)[settings.burn_in :] for values in zip(*pieces, strict=True)))
-    n_beta, localization = (
-        value.repeat_interleave(settings.chains) for value in (posterior.n_beta, posterior.localization)
+    around.take(settings.draws, report_progress)
+    data, chains = dataset(settings), around.chains
+    ends = {name: value[..., :: settings.chains].movedim(-1, 0) for name, value in chains.params.items()}
+    groups = curvature.hessians_of_groups(posterior, data, posterior.center)
+    gradient = curvature.gradients(posterior, data)
+    at_center = curvature.curvature(
+        groups,
+        gradient,
+        n_beta=settings.n_beta,
+        localization=settings.localization,
+        share=min(curvature.EXAMPLES / len(data), 1.0),
     )
-    h_max, trace = _curvature(settings, posterior, run)
-    draws = label(
-        record,
-        posterior,
-        run,
-        settings.chains,
-        lost=diverged(record, n_beta, localization, posterior.dim),
-        h_max=h_max,
-        noise_share=None
-        if frozen.compensate
-        else noise_share(run, posterior, partial(_pair, settings), settings.chains, NOISE_PAIRS),
-    )
-    found = llc_from_draws(draws).rename(center="task").assign_attrs(asdict(settings))
-    return found.assign(hessian_trace=("task", trace), gradient_norm=("task", _gradient_norms(settings, posterior)))
-
-
-def _pair(settings: SuperpositionSettings, number: int) -> tuple[Tensor, Tensor]:
-    first, second = minibatch_pair(settings.seed, settings.dataset_size, settings.batch_size, number)
-    return dataset(settings)[first], dataset(settings)[second]
-
-
-def _curvature(
-    settings: SuperpositionSettings, posterior: LocalPosterior, run: Chains
-) -> tuple[np.ndarray, np.ndarray]:
-    """h_max at w* and at the last position of the first chain, whichever is larger, since it grows; and tr H at w*."""
-    ends = {name: value[..., :: settings.chains].movedim(-1, 0) for name, value in run.params.items()}
-    batch = dataset(settings)[:CURVATURE_EXAMPLES]
-    at_center, at_ends = (
-        torch.linalg.eigvalsh(dense_hessian(posterior.loss, position, batch)).double()
-        for position in (posterior.center, ends)
-    )
-    return torch.maximum(at_center[:, -1], at_ends[:, -1]).numpy(), at_center.sum(1).numpy()
-
-
-def _gradient_norms(settings: SuperpositionSettings, posterior: LocalPosterior) -> np.ndarray:
-    """‖∇L(w*)‖ over all examples, one a task."""
-    data, loss = dataset(settings), _loss(settings)
-    gradient = torch.func.vmap(torch.func.grad(lambda params: loss(params, data).mean()), chunk_size=16)
-    squares = [value.double().flatten(1).square().sum(1) for value in gradient(posterior.center).values()]
-    return torch.stack(squares).sum(0).sqrt().numpy()
+    at_ends = torch.linalg.eigvalsh(dense_hessian(posterior.loss, ends, data[: curvature.EXAMPLES]))[:, -1].double()
+    h_max = np.maximum(at_center["hessian_max"].values, at_ends.numpy())  # it grows along a chain
+    found = llc_from_draws(around.draws(h_max)).rename(center="task").assign_attrs(asdict(settings))
+    return found.merge(at_center).assign(gradient_norm=("task", gradient.norm(dim=1).numpy()))

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ontogeny.core.schema import VARIABLES
+from ontogeny.estimators.llc import ESSENTIALS
 from ontogeny.studies.superposition.checkpoints import assemble, checkpoint_steps, cut
 from ontogeny.studies.superposition.measure import CheckpointChunk
 from ontogeny.studies.superposition.settings import SuperpositionSettings
@@ -28,7 +29,15 @@ SEEDS, CHECKPOINTS, NEAR_JUMP = 4, 20, 12
 MOST_CHAINS = 4
 BURN_IN, DRAWS = 4.0, 16.0
 """In relaxation times 1/(εγ); the cost of all four is then a fifth of the quick preset's chain-steps."""
-KEPT = ("llc", "llc_se", "r_hat", "ess", "chains_lost", "status", "regime", "h_max", "localisation_ratio")
+KEPT = (
+    *ESSENTIALS,
+    "hessian_rank",
+    "second_order_llc",
+    "second_order_llc_se",
+    "second_order_llc_curvature",
+    "second_order_llc_gradient",
+    "second_order_llc_status",
+)
 """What is kept of an estimate at each setting."""
 
 

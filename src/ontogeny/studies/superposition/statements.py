@@ -67,6 +67,8 @@ def find(measurements: xr.Dataset, trajectory: xr.Dataset, fits: xr.Dataset) -> 
         "features_represented": measurements["features_represented"],
         "mean_feature_norm": measurements["feature_norm"].mean("feature"),
         "h_max": measurements["h_max"],
+        "hessian_trace": measurements["hessian_trace"],
+        "hessian_rank": measurements["hessian_rank"],
     }
     return Statements(
         fits=fits,

@@ -15,10 +15,11 @@ from ontogeny.core.schema import describe
 from ontogeny.core.version import __version__
 from ontogeny.execution.executors import executor as get_executor
 from ontogeny.execution.local import Chunk
+from ontogeny.sampling.around_centers import NOISE_PAIRS
 from ontogeny.sampling.compiled import compiler_available
 from ontogeny.store import Store, content_key, read_zarr, write_text, write_zarr
-from ontogeny.studies.start import check_call, say_if_slow
-from ontogeny.studies.superposition import measure, sensitivity
+from ontogeny.studies.start import check_call, check_measured, say_if_slow
+from ontogeny.studies.superposition import curvature, measure, sensitivity
 from ontogeny.studies.superposition.checkpoints import assemble, chunks
 from ontogeny.studies.superposition.settings import DEFAULT_SEEDS, PRESETS, SEEDS_A_GROUP, SuperpositionSettings
 from ontogeny.studies.superposition.statements import find, fit_jumps, textbook_seeds
@@ -28,11 +29,13 @@ CONSTANTS = {
     "seeds a group": SEEDS_A_GROUP,
     "data block": measure.DATA_BLOCK,
     "loss examples": measure.LOSS_EXAMPLES,
-    "curvature examples": measure.CURVATURE_EXAMPLES,
-    "noise pairs": measure.NOISE_PAIRS,
+    "curvature examples": curvature.EXAMPLES,
+    "noise pairs": NOISE_PAIRS,
     "indicators": 2,
 }
 """What stored chunks depend on besides the settings."""
+INDICATORS = 3
+"""Raised with what is measured at a checkpoint, so that training stays what it is."""
 
 
 def run(
@@ -121,6 +124,7 @@ def _measure(
     measurements = assemble([store.load(chunk.key) for chunk in frozen])
     measurements.attrs = {**asdict(settings), "ontogeny_version": __version__, "seeds": trajectory.sizes["seed"]}
     measurements.attrs |= {
+        "hessian_examples": min(curvature.EXAMPLES, settings.dataset_size),
         "compiled": int(compiler_available()),
         "calibration": json.dumps(settings.calibration.to_dict()),
         "calibration_provenance": json.dumps(settings.provenance(), ensure_ascii=False),
@@ -140,6 +144,7 @@ def to_measure(chunk: measure.CheckpointChunk) -> Chunk:
         chunk.weight,
         chunk.bias,
         CONSTANTS,
+        INDICATORS,
     )
     return Chunk(key, chunk)
 
@@ -148,12 +153,13 @@ def report(folder: Path) -> Path:
     """Write summary.json and report.html from the measurements in ``folder``; returns the report's path.
 
     Raises:
-        OntogenyError: if the folder holds no measurements.
+        OntogenyError: if the folder holds no measurements, or those of a version that measured less.
     """
     from ontogeny.report.superposition import summarise, write_superposition_report
 
     results = folder / "results.zarr"
     measurements, trajectory = read_zarr(results), read_zarr(results, "trajectory")
+    check_measured(folder, measurements, curvature.MEASURED)
     neighbours = read_zarr(results, "sensitivity") if (results / "sensitivity").exists() else None
     found = find(measurements, trajectory, fit_jumps(trajectory))._asdict()
     association, relation, before = (found.pop(name) for name in ("association", "relation", "before_plateau"))

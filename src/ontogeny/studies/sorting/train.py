@@ -1,4 +1,4 @@
-"""What is computed for a training seed and for a checkpoint; both run in worker processes."""
+"""A training seed of a variant, from its data to the weights at its checkpoints; runs in worker processes."""
 
 from __future__ import annotations
 
@@ -9,32 +9,13 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ontogeny.core.progress import report_progress
 from ontogeny.core.rng import generator
-from ontogeny.sampling.estimate import estimate_llc
-from ontogeny.studies.sorting.settings import FROZEN, NEIGHBOURS, SortingSettings, Variant
+from ontogeny.studies.sorting.settings import SortingSettings, Variant
 from ontogeny.training.generated_data import train_on_generated_data
 from ontogeny.training.schedule import checkpoint_steps
 
 BLOCK = 64
 """Batches of training data made at once."""
-KEPT = (
-    "llc",
-    "llc_se",
-    "r_hat",
-    "ess",
-    "chains_lost",
-    "status",
-    "regime",
-    "h_max",
-    "localisation_ratio",
-    "temperature_slope",
-    "temperature_slope_se",
-    "d_log_llc_d_log_localization",
-    "d_log_llc_d_log_localization_se",
-)
-"""Of an estimate."""
-WHOLE = "all"
 
 
 class Training(NamedTuple):
@@ -45,27 +26,9 @@ class Training(NamedTuple):
     seed: int
 
 
-class Checkpoint(NamedTuple):
-    """One checkpoint of one seed of one variant; ``weights`` flat, in the order of the model's state dict."""
-
-    settings: SortingSettings
-    variant: Variant
-    seed: int
-    step: int
-    several: bool
-    weights: np.ndarray
-
-
 def steps_of(settings: SortingSettings, variant: Variant) -> tuple[int, ...]:
     """Steps at which a variant is measured: half of them early, as many for every variant of the same length."""
     return checkpoint_steps(variant.steps, settings.early, settings.linear)
-
-
-def several_steps(settings: SortingSettings, variant: Variant) -> set[int]:
-    """Those that also have λ̂ at other (nβ, γ) and of every head, evenly spaced among all of them, and the last."""
-    steps = steps_of(settings, variant)
-    places = np.linspace(0, len(steps) - 1, settings.several + 1)[1:].round().astype(int)
-    return {steps[place] for place in places}
 
 
 def train(task: Training) -> xr.Dataset:
@@ -137,47 +100,3 @@ def _performance(settings: SortingSettings, variant: Variant, weights: dict[str,
 def data_of(settings: SortingSettings, variant: Variant) -> Tensor:
     """The n examples that every LLC of the variant refers to, drawn as its training data are."""
     return variant.task.rows(settings.examples, generator(settings.seed, "data set", *variant.data))
-
-
-def measure(task: Checkpoint) -> xr.Dataset:
-    """λ̂ of the whole model, at several checkpoints also at other nβ and γ, and of heads; dims setting, component."""
-    settings, variant = task.settings, task.variant
-    model, data = loaded(variant, task.weights), data_of(settings, variant)
-    heads = [f"0:{head}" for head in range(variant.heads)]
-    wanted = [(FROZEN, WHOLE)]
-    if task.several:
-        wanted += [(name, WHOLE) for name in NEIGHBOURS if name != FROZEN] + [(FROZEN, head) for head in heads]
-    found = {}
-    for number, (name, component) in enumerate(wanted):
-        selection = None if component == WHOLE else component
-        of_n_beta, of_localization = NEIGHBOURS[name]
-        found[name, component] = estimate_llc(
-            model,
-            data,
-            variant.loss,
-            selection,
-            n_beta=of_n_beta * settings.n_beta,
-            localization=of_localization * settings.localization,
-            **settings.sampler,
-            seed=settings.seed,
-            progress=False,
-        )[list(KEPT)]
-        report_progress((number + 1) / len(wanted))
-    nothing = _nothing(found[FROZEN, WHOLE])
-    rows = [
-        xr.concat(
-            [found.get((name, component), nothing) for component in (WHOLE, *heads)], "component", combine_attrs="drop"
-        )
-        for name in NEIGHBOURS
-    ]
-    out = xr.concat(rows, "setting", combine_attrs="drop")
-    return out.assign_coords(component=[WHOLE, *heads], setting=list(NEIGHBOURS))
-
-
-def _nothing(like: xr.Dataset) -> xr.Dataset:
-    """An estimate that was not made."""
-    return like.map(
-        lambda values: (
-            xr.full_like(values, np.nan, dtype=float) if values.dtype.kind in "fi" else values.where(False, "")
-        )
-    )

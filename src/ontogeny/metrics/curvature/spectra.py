@@ -1,0 +1,110 @@
+"""The spectrum of a sample's Hessian, whole where that takes no more products, else by Lanczos from random probes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ontogeny.metrics.curvature.problems import Sampled
+from ontogeny.operators.lanczos import Floats, Spectrum, lanczos
+from ontogeny.operators.linear_operator import Operator
+from ontogeny.operators.trace import rademacher
+
+MOST_DENSE = 2000
+"""Weights; a larger matrix is not decomposed, however many products are allowed."""
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """The spectral measure of random probes, of every eigenvalue where ``exact``, and of one start beside them."""
+
+    random: Spectrum
+    """Exact: one start, all eigenvalues with equal weight."""
+    start: Spectrum | None
+    exact: bool
+    shorter: Spectrum
+    """The same with a quarter of the steps left out, for what the number of steps matters."""
+    start_shorter: Spectrum | None
+
+    @property
+    def finite(self) -> bool:
+        """Whether all products were."""
+        both = [self.random] if self.start is None else [self.random, self.start]
+        return all(bool(np.isfinite(one.nodes).all() and np.isfinite(one.squared_norms).all()) for one in both)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Bounds of the spectrum; exact where it is."""
+        if self.exact or self.start is None:
+            return self.random.ends
+        (low, high), (other_low, other_high) = self.random.ends, self.start.ends
+        return min(low, other_low), max(high, other_high)
+
+    def total(self, function: Callable[[Floats], Floats]) -> tuple[float, float]:
+        """Σ_i f(h_i) over all eigenvalues, and its standard error: probes, and what the last steps changed."""
+        each = self.random.integrate(function)
+        if self.exact:
+            return float(each.sum()), 0.0
+        probes = float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else math.nan
+        steps = float(each.mean() - self.shorter.integrate(function).mean())
+        return float(each.mean()), math.hypot(probes, steps)
+
+    def along(self, function: Callable[[Floats], Floats]) -> tuple[float, float]:
+        """gᵀf(H)g for the start g, and what the last steps changed; the start's length is in it."""
+        assert self.start is not None and self.start_shorter is not None
+        value = float(self.start.integrate(function)[0])
+        return value, 0.0 if self.exact else abs(value - float(self.start_shorter.integrate(function)[0]))
+
+
+def spectra(
+    sampled: Sampled,
+    operator: Operator,
+    probes: int,
+    steps: int,
+    start: Tensor | None = None,
+    exact: bool | None = None,
+) -> Spectra:
+    """Lanczos from ``probes`` Rademacher vectors (and from ``start``), or the whole matrix.
+
+    ``exact`` None: whole where it takes no more products.
+    """
+    if exact is None:
+        exact = operator.dim <= min(probes * steps, MOST_DENSE)
+    if exact:
+        return _whole(operator, start)
+    vectors = rademacher(probes, operator.dim, sampled.stream("probes of the spectrum")).to(operator.device)
+    if start is not None:
+        vectors = torch.cat([vectors, start])
+    run = lanczos(operator, vectors, steps)
+    made = run.diagonal.shape[1]
+    both = [run.spectrum(), run.spectrum(max(made - made // 4, 1))]
+    long, short = (_rows(one, slice(0, probes)) for one in both)
+    if start is None:
+        return Spectra(long, None, False, short, None)
+    return Spectra(long, _rows(both[0], slice(probes, None)), False, short, _rows(both[1], slice(probes, None)))
+
+
+def _rows(spectrum: Spectrum, which: slice) -> Spectrum:
+    return Spectrum(*(getattr(spectrum, name)[which] for name in ("nodes", "weights", "squared_norms", "bounds")))
+
+
+def _whole(operator: Operator, start: Tensor | None) -> Spectra:
+    matrix = operator.dense()
+    if not np.isfinite(matrix).all():
+        matrix = np.full_like(matrix, np.nan)
+        values, vectors = matrix[0], matrix
+    else:
+        values, vectors = np.linalg.eigh(matrix)
+    equal = np.full((1, operator.dim), 1 / operator.dim)
+    every = Spectrum(values[None], equal, np.array([float(operator.dim)]), np.zeros((1, 2)))
+    if start is None:
+        return Spectra(every, None, True, every, None)
+    squares = (start.cpu().numpy() @ vectors) ** 2
+    norm = squares.sum(1)
+    along = Spectrum(values[None], squares / np.maximum(norm, 1e-300)[:, None], norm, np.zeros((1, 2)))
+    return Spectra(every, along, True, every, along)

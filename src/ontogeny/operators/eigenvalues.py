@@ -1,0 +1,99 @@
+"""Eigenvalues at the ends of a spectrum, by Lanczos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ontogeny.core.types import Params
+from ontogeny.operators.linear_operator import Operator
+from ontogeny.operators.vectors import flatten, unflatten_like
+
+SMALL = 16
+"""Up to so many weights the matrix is built and solved."""
+
+
+def largest_eigenvalue(product: Callable[[Params], Params], start: Params, tolerance: float = 1e-3) -> float:
+    """The algebraically largest eigenvalue, by Lanczos (ARPACK through scipy), relative error about ``tolerance``.
+
+    ``product`` maps v to H·v, both without a chain axis; ``start`` is where the Krylov space begins. Up to 16 weights
+    the matrix is built and solved. A Ritz value is a lower bound. Units: loss/weight². NaN where a product is not
+    finite.
+    """
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+
+    first = flatten(start)
+    dim = first.size
+
+    def apply(vector: np.ndarray) -> np.ndarray:
+        return flatten(product(unflatten_like(vector.ravel(), start)))
+
+    if dim <= SMALL:
+        matrix = np.stack([apply(unit) for unit in np.eye(dim)])
+        return float(np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1]) if np.isfinite(matrix).all() else math.nan
+    image = apply(first)
+    if not np.isfinite(image).all():
+        return math.nan
+    if not image.any():
+        return 0.0
+    operator = LinearOperator((dim, dim), matvec=apply, dtype=np.float64)
+    try:
+        return float(eigsh(operator, k=1, which="LA", v0=first, tol=tolerance, return_eigenvectors=False)[0])
+    except ArpackError:  # as where the curvature is zero but for rounding
+        return float(first @ image / (first @ first))
+
+
+def krylov_top(product: Callable[[Params], Params], start: Params, steps: int) -> tuple[float, Params]:
+    """The largest Ritz value after so many Lanczos steps from ``start``, and its vector: a lower bound, quickly.
+
+    ``start`` must lie in the space that ``product`` maps to itself. Started from the Ritz vector of a position nearby,
+    a few steps come within some per cent. Loss/weight²; NaN where a product is not finite.
+    """
+    basis = [flatten(start) / max(float(np.linalg.norm(flatten(start))), 1e-300)]
+    images: list[np.ndarray] = []
+    for _ in range(steps):
+        image = flatten(product(unflatten_like(basis[-1], start)))
+        if not np.isfinite(image).all():
+            return math.nan, start
+        images.append(image)
+        rest = image.copy()
+        for _ in range(2):  # once is not enough in the presence of rounding
+            for vector in basis:
+                rest -= (vector @ rest) * vector
+        length = float(np.linalg.norm(rest))
+        if length <= 1e-6 * max(float(np.linalg.norm(image)), 1e-300):
+            break
+        basis.append(rest / length)
+    space = np.stack(basis[: len(images)])
+    projected = space @ np.stack(images).T
+    values, vectors = np.linalg.eigh((projected + projected.T) / 2)
+    return float(values[-1]), unflatten_like(vectors[:, -1] @ space, start)
+
+
+def extreme_eigenvalues(operator: Operator, tolerance: float = 1e-3, seed: int = 0) -> tuple[float, float]:
+    """The algebraically smallest and largest eigenvalue, by ARPACK, relative error about ``tolerance``; loss/weight².
+
+    NaN where a product is not finite, or where ARPACK does not converge, as on a curvature that is zero but for
+    rounding.
+    """
+    from scipy.sparse.linalg import ArpackError, eigsh
+
+    if operator.dim <= SMALL:
+        matrix = operator.dense()
+        if not np.isfinite(matrix).all():
+            return math.nan, math.nan
+        values = np.linalg.eigvalsh(matrix)
+        return float(values[0]), float(values[-1])
+    start = np.random.default_rng(seed).standard_normal(operator.dim)
+    image = operator.scipy() @ start
+    if not np.isfinite(image).all():
+        return math.nan, math.nan
+    if not image.any():
+        return 0.0, 0.0
+    try:
+        low, high = eigsh(operator.scipy(), k=2, which="BE", v0=start, tol=tolerance, return_eigenvectors=False)
+    except ArpackError:
+        return math.nan, math.nan
+    return float(min(low, high)), float(max(low, high))
