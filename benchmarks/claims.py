@@ -3,6 +3,7 @@
 python benchmarks/claims.py sparsity-sweep runs/sparsity-sweep-quick
 python benchmarks/claims.py sorting runs/sorting-quick
 python benchmarks/claims.py attention-heads runs/attention-heads-quick
+python benchmarks/claims.py feature-targeted runs/feature-targeted-quick
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ import json
 from pathlib import Path
 
 from ontogeny.report.attention_heads import claims as attention_heads
+from ontogeny.report.feature_targeted import claims as feature_targeted
 from ontogeny.report.sorting import claims as sorting
 from ontogeny.report.sparsity_sweep import claims as sparsity_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-STUDIES = {"sparsity-sweep": sparsity_sweep, "sorting": sorting, "attention-heads": attention_heads}
+STUDIES = {
+    "sparsity-sweep": sparsity_sweep,
+    "sorting": sorting,
+    "attention-heads": attention_heads,
+    "feature-targeted": feature_targeted,
+}
 
 
 def marks(study: str) -> tuple[str, str]:

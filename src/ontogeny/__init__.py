@@ -8,7 +8,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.version import __version__
 
 if TYPE_CHECKING:
-    from ontogeny import analysis, interventions, metrics
+    from ontogeny import analysis, features, interventions, metrics
     from ontogeny.estimators.description import describe_estimate
     from ontogeny.estimators.llc import llc_from_draws
     from ontogeny.estimators.reweight import reweighted
@@ -45,6 +45,7 @@ _HOME = {
     "measure": "ontogeny.execution.measure",  # checkpoints × components × data sets × metrics, resumable
     "interventions": "ontogeny",  # a module: heads ablated, everywhere or on one path
     "metrics": "ontogeny",  # a module: what attention heads are, do and compute together
+    "features": "ontogeny",  # a module: LLCs of the computation of one feature, of many at once
     "watanabe": "ontogeny.sampling.watanabe",  # WBIC, functional variance, singular fluctuation
     "describe_status": "ontogeny.estimators.status",  # what the words beside the numbers mean
     "describe_estimate": "ontogeny.estimators.description",  # one estimate in plain sentences
@@ -52,7 +53,7 @@ _HOME = {
     "controls": "ontogeny.sampling",  # a module: estimates whose answer is known
     "analysis": "ontogeny",  # a module: measurements over checkpoints and seeds -> statements
 }
-_MODULES = ("text", "controls", "interventions", "metrics", "analysis")
+_MODULES = ("text", "controls", "interventions", "metrics", "features", "analysis")
 
 __all__ = [
     "AttentionOnly",
@@ -71,6 +72,7 @@ __all__ = [
     "describe_estimate",
     "describe_status",
     "estimate_llc",
+    "features",
     "interventions",
     "llc_from_draws",
     "measure",

@@ -23,6 +23,7 @@ from ontogeny.analysis.intervals import (
     t_interval,
 )
 from ontogeny.analysis.proportions import class_fractions, clopper_pearson
+from ontogeny.analysis.separation import Correlation, Separation, below_medians, correlation, separation
 from ontogeny.analysis.sigmoid import AcceptanceRule, fit_sigmoids, sigmoid, start_of_representation, start_of_rise
 from ontogeny.analysis.stages import find_stages
 from ontogeny.analysis.trajectories import CLASSES, TrajectoryThresholds, classify_trajectories, rank_before_plateau
@@ -33,14 +34,17 @@ __all__ = [
     "CLASSES",
     "AcceptanceRule",
     "Agreement",
+    "Correlation",
     "CutSettings",
     "DifferenceInterval",
     "EventRules",
     "MeanInterval",
     "RatioInterval",
+    "Separation",
     "TrajectoryThresholds",
     "TurnRules",
     "associations",
+    "below_medians",
     "bootstrap_t_interval",
     "change_points",
     "class_fractions",
@@ -50,6 +54,7 @@ __all__ = [
     "cluster_stability",
     "combined_detection",
     "compare_drifts",
+    "correlation",
     "cut_point_test",
     "detectable_effect",
     "detection",
@@ -69,6 +74,7 @@ __all__ = [
     "paired_rise",
     "rank_before_plateau",
     "ratio_interval",
+    "separation",
     "sigmoid",
     "start_of_representation",
     "start_of_rise",

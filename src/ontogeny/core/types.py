@@ -38,3 +38,16 @@ class StackedLoss(Loss, Protocol):
     def stacked(self, params: Params, batch: Batch) -> Tensor:
         """Return one loss per example and chain, shape ``(batch, chains)``."""
         ...
+
+
+@runtime_checkable
+class LossByChain(Loss, Protocol):
+    """A loss with values of its own for each chain, as the direction of a feature, that are not sampled.
+
+    ``of_chains(chains)`` gives them by name, with a leading axis of so many chains; each chain finds its own among the
+    weights that the loss is called with, under names that no weight has. So chains of several losses step as one.
+    """
+
+    def of_chains(self, chains: int) -> Params:
+        """Values by name, each of shape ``(chains, ...)``."""
+        ...

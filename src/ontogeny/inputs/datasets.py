@@ -29,13 +29,16 @@ class Examples:
 def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Examples:
     """Wrap a tensor, a tuple or list or mapping of tensors, or a map-style dataset (torch or Hugging Face).
 
-    An array (NumPy, pandas, whatever NumPy can read) counts as the tensor of its values; a memory map is read into
-    memory. Floating-point tensors are moved to ``dtype``, the dtype of the sampled weights, all to ``device``.
+    What is wrapped already stays as it is. An array (NumPy, pandas, whatever NumPy can read) counts as the tensor of
+    its values; a memory map is read into memory. Floating-point tensors are moved to ``dtype``, the dtype of the
+    sampled weights, all to ``device``.
 
     Raises:
         OntogenyError: if it is none of these, is empty, its tensors differ in length, one part is neither tensor nor
             array, an array holds no numbers, or a tensor holds NaN.
     """
+    if isinstance(data, Examples):
+        return data
     if _is_array(data):
         tensor = _ready(_as_tensor(data, "data"), "data", device, dtype)
         return Examples(len(tensor), lambda index: tensor if index is None else tensor[index.to(tensor.device)])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ontogeny.core.errors import OntogenyError
@@ -91,6 +92,22 @@ class Calibration:
 
     def __str__(self) -> str:
         return self.describe()
+
+
+def one_for_all(found: Sequence[Calibration]) -> Calibration:
+    """The calibration that serves all of these, measured at one (nβ, γ): the smallest step, the longest burn-in."""
+    return replace(
+        min(found, key=lambda one: one.step_size),
+        friction=max(one.friction for one in found),
+        burn_in=max(one.burn_in for one in found),
+        batch_size=min(one.batch_size for one in found),
+        chains=min(one.chains for one in found),
+        max_draws=min(one.max_draws for one in found),
+        compensate=any(one.compensate for one in found),
+        h_max=max(one.h_max for one in found),
+        settled=all(one.settled for one in found),
+        gradient_evaluations=sum(one.gradient_evaluations for one in found),
+    )
 
 
 def default_n_beta(examples: int) -> float:

@@ -6,7 +6,7 @@ minibatch, the virial (w - w*)·∇U and the squared distance; then drift, cap a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -285,7 +285,7 @@ def start(
     *,
     step_size: Tensor,
     chains: int,
-    labels: Sequence[object],
+    labels: Sequence[Hashable],
     seed: int,
     mode: Mode,
     compile: bool = False,
@@ -301,7 +301,8 @@ def start(
         kernel: the transition rule.
         step_size: ε of each centre, shape ``(G,)``.
         chains: K, chains a centre; the program steps G·K chains.
-        labels: G names of the centres; with the seed and the chain's number they name the noise stream.
+        labels: G names of the centres; with the seed and the chain's number they name the noise stream. Centres of one
+            name have the same noise.
         seed: the seed of all streams.
         mode: how losses and gradients are evaluated.
         compile: hand the step to ``torch.compile``; same draws, results equal to rounding.
@@ -347,12 +348,13 @@ def start(
     )  # fmt: skip
 
 
-def _velocities(seed: int, names: Sequence[object], dim: int, like: Tensor, axis: int) -> Tensor:
+def _velocities(seed: int, names: Sequence[Hashable], dim: int, like: Tensor, axis: int) -> Tensor:
     at = like.device
-    rows = [
-        torch.randn(dim, generator=generator(seed, "velocity", name, device=at), dtype=torch.float32, device=at)
-        for name in names
-    ]
+    drawn = {
+        name: torch.randn(dim, generator=generator(seed, "velocity", name, device=at), dtype=torch.float32, device=at)
+        for name in dict.fromkeys(names)
+    }
+    rows = [drawn[name] for name in names]
     stacked = torch.stack(rows)
     return (stacked.T if axis == -1 else stacked).contiguous().to(like)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import xarray as xr
@@ -11,7 +10,7 @@ from torch import nn
 from ontogeny.core.progress import progress_bar
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.inputs.losses import LossFunction, Potential, undisturbed
-from ontogeny.sampling.calibration import Calibration
+from ontogeny.sampling.calibration import Calibration, one_for_all
 from ontogeny.sampling.refinement import Refinement
 from ontogeny.sampling.settings import Settings
 
@@ -198,15 +197,4 @@ def calibrate(
         for _, run in Refinement(model, data, loss_fn, components, settings, None).runs():
             with progress_bar("calibrating", run.most_steps, progress) as tick:
                 found.append(run.warm_up(tick))
-    return replace(
-        min(found, key=lambda one: one.step_size),
-        friction=max(one.friction for one in found),
-        burn_in=max(one.burn_in for one in found),
-        batch_size=min(one.batch_size for one in found),
-        chains=min(one.chains for one in found),
-        max_draws=min(one.max_draws for one in found),
-        compensate=any(one.compensate for one in found),
-        h_max=max(one.h_max for one in found),
-        settled=all(one.settled for one in found),
-        gradient_evaluations=sum(one.gradient_evaluations for one in found),
-    )
+    return one_for_all(found)

@@ -15,7 +15,7 @@ from torch.func import grad_and_value, vmap
 from ontogeny.core.differentiation import at_most_once
 from ontogeny.core.rng import generator
 from ontogeny.core.trees import tree_map
-from ontogeny.core.types import Batch, Loss, Params, StackedLoss
+from ontogeny.core.types import Batch, Loss, LossByChain, Params, StackedLoss
 
 LEFT_FREE = 0.25
 """The share of free memory that chains side by side do not count on."""
@@ -95,28 +95,33 @@ def chains_at_once(bytes_per_chain: float, free: float) -> int:
     return 2 ** int(math.log2(fit))
 
 
+def _own(loss: Loss, params: Params) -> Params:
+    """What the loss has for each chain beside its weights, with the chain axis first; nothing, for most losses."""
+    return loss.of_chains(next(iter(params.values())).shape[0]) if isinstance(loss, LossByChain) else {}
+
+
 def _vmapped(loss: Loss, together: bool = False) -> Evaluation:
-    def over_chains(function: Callable[[Params], T], params: Params, out_dim: int = 0) -> T:
+    def over_chains(function: Callable[[Params, Params], T], params: Params, out_dim: int = 0) -> T:
         most, count = getattr(loss, "chains_at_once", None), next(iter(params.values())).shape[0]
         size = None if most is None or count <= most else -(-count // -(-count // most))  # pieces of about equal size
-        return vmap(function, out_dims=out_dim, chunk_size=size)(params)
+        return vmap(function, out_dims=out_dim, chunk_size=size)(params, _own(loss, params))
 
-    def alone(params: Params, batch: Batch) -> tuple[Tensor, Tensor]:
-        found = mean_and_gap(loss(params, batch))
+    def alone(params: Params, own: Params, batch: Batch) -> tuple[Tensor, Tensor]:
+        found = mean_and_gap(loss(params | own, batch))
         return found[0], found
 
     def losses(params: Params, batch: Batch) -> Tensor:
-        return over_chains(lambda p: mean_and_gap(loss(p, batch)), params, 1)
+        return over_chains(lambda p, own: mean_and_gap(loss(p | own, batch)), params, 1)
 
     def gradients(params: Params, batch: Batch) -> tuple[Params, Tensor]:
-        gradient, (_, found) = over_chains(lambda p: grad_and_value(alone, has_aux=True)(p, batch), params)
+        gradient, (_, found) = over_chains(lambda p, own: grad_and_value(alone, has_aux=True)(p, own, batch), params)
         return gradient, found.T
 
     def of_parts(params: Params, parts: Sequence[Batch]) -> list[tuple[Params, Tensor]]:
         stacked = stack_batches(parts)
 
-        def of_chain(p: Params) -> tuple[Params, tuple[Tensor, Tensor]]:
-            return vmap(lambda part: grad_and_value(alone, has_aux=True)(p, part))(stacked)
+        def of_chain(p: Params, own: Params) -> tuple[Params, tuple[Tensor, Tensor]]:
+            return vmap(lambda part: grad_and_value(alone, has_aux=True)(p, own, part))(stacked)
 
         gradient, (_, found) = over_chains(of_chain, params)
         return [
@@ -128,20 +133,20 @@ def _vmapped(loss: Loss, together: bool = False) -> Evaluation:
 
 
 def _serial(loss: Loss) -> Evaluation:
-    def chains(params: Params) -> list[Params]:
-        count = next(iter(params.values())).shape[0]
-        return [{name: value[i] for name, value in params.items()} for i in range(count)]
+    def chains(params: Params) -> list[tuple[Params, Params]]:
+        count, own = next(iter(params.values())).shape[0], _own(loss, params)
+        return [tuple({name: value[i] for name, value in part.items()} for part in (params, own)) for i in range(count)]  # type: ignore[misc]
 
     def losses(params: Params, batch: Batch) -> Tensor:
         with torch.no_grad():
-            return torch.stack([mean_and_gap(loss(p, batch)) for p in chains(params)], 1)
+            return torch.stack([mean_and_gap(loss(p | own, batch)) for p, own in chains(params)], 1)
 
     def gradients(params: Params, batch: Batch) -> tuple[Params, Tensor]:
         per_chain, values = [], []
-        for position in chains(params):
+        for position, own in chains(params):
             leaves = {name: value.detach().requires_grad_() for name, value in position.items()}
             with torch.enable_grad():
-                value = mean_and_gap(loss(leaves, batch))
+                value = mean_and_gap(loss(leaves | own, batch))
                 found = torch.autograd.grad(value[0], list(leaves.values()), allow_unused=True, materialize_grads=True)
             per_chain.append(dict(zip(leaves, found, strict=True)))
             values.append(value.detach())

@@ -7,7 +7,7 @@ that samples, by that device's generator: a GPU's numbers are not a processor's,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -27,20 +27,30 @@ class NoiseStream:
     """Standard normals for many chains, step after step, and ``extra`` uniform numbers in (0, 1) beside them.
 
     ``at(step)`` gives the normals, of shape ``(weights, chains)`` for chain axis -1 and ``(chains, weights)`` for axis
-    0, and the uniform numbers, of shape ``(extra, chains)``, or None.
+    0, and the uniform numbers, of shape ``(extra, chains)``, or None. Chains of one label have the same numbers, which
+    are drawn and held once.
     """
 
     def __init__(
         self,
         seed: int,
-        labels: Sequence[object],
+        labels: Sequence[Hashable],
         dim: int,
         axis: int,
         dtype: torch.dtype,
         device: torch.device,
         extra: int = 0,
     ) -> None:
-        self._seed, self._labels, self._dim, self._axis, self._extra = seed, list(labels), dim, axis, extra
+        self._seed, self._labels, self._dim, self._axis, self._extra = (
+            seed,
+            list(dict.fromkeys(labels)),
+            dim,
+            axis,
+            extra,
+        )
+        place = {label: number for number, label in enumerate(self._labels)}
+        repeated = len(self._labels) < len(labels)
+        self._place = torch.tensor([place[label] for label in labels], device=device) if repeated else None
         self._dtype, self._device = dtype, device
         self._length = block_length(dim, device.type)
         self._stream = torch.Generator(device)
@@ -51,7 +61,10 @@ class NoiseStream:
         number, offset = divmod(step, self._length)
         if number != self._number:
             self._number, self._block, self._coins = number, self._draw(number), self._toss(number)
-        return self._block[offset], self._coins[offset] if self._extra else None
+        normals, coins = self._block[offset], self._coins[offset] if self._extra else None
+        if self._place is None:
+            return normals, coins
+        return normals.index_select(self._axis, self._place), None if coins is None else coins[:, self._place]
 
     def _draw(self, number: int) -> Tensor:
         count = self._length * self._dim

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ontogeny.studies.attention_heads import settings as heads_settings
 from ontogeny.studies.attention_heads import study as attention_heads
+from ontogeny.studies.feature_targeted import settings as feature_settings
+from ontogeny.studies.feature_targeted import study as feature_targeted
 from ontogeny.studies.sorting import settings as sorting_settings
 from ontogeny.studies.sorting import study as sorting
 from ontogeny.studies.sparsity_sweep import settings as sweep_settings
@@ -80,5 +82,12 @@ STUDIES = {
         report=attention_heads.report,
         seeds=1,
         takes_text=True,
+    ),
+    "feature-targeted": Study(
+        question="Does the LLC of one feature's computation tell SAE features from random directions?",
+        presets={name: Preset(words, None, 1) for name, words in feature_settings.DESCRIPTIONS.items()},
+        run=feature_targeted.run,
+        report=feature_targeted.report,
+        seeds=1,
     ),
 }

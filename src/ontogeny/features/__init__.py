@@ -1,0 +1,23 @@
+"""Feature-targeted LLCs: features as directions or functions of an activation, losses that target them, baselines."""
+
+from ontogeny.features.baselines import feature_baselines
+from ontogeny.features.common import FeatureProblem, feature_problem
+from ontogeny.features.directions import interleaved, random_directions, sae_directions
+from ontogeny.features.estimate import calibrate_features, estimate_features
+from ontogeny.features.losses import Behavioral, Functional, Natural
+from ontogeny.features.sites import Site
+
+__all__ = [
+    "Behavioral",
+    "FeatureProblem",
+    "Functional",
+    "Natural",
+    "Site",
+    "calibrate_features",
+    "estimate_features",
+    "feature_baselines",
+    "feature_problem",
+    "interleaved",
+    "random_directions",
+    "sae_directions",
+]

@@ -1,0 +1,367 @@
+"""FT-LLCs of many directions at once: chains of several features step as one program, each with a loss of its own.
+
+All features have the same w*, minibatches, noise, (nβ, γ), step size and burn-in, found by one rule that is not told
+which direction is of which kind. So an estimate does not depend on its company: it is that of ``og.estimate_llc`` for
+the feature alone, under the same calibration and seed, to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.progress import progress_bar
+from ontogeny.core.rng import generator
+from ontogeny.core.types import Batch, Loss, Params
+from ontogeny.core.version import __version__
+from ontogeny.estimators.llc import llc_from_draws
+from ontogeny.features.common import CommonGround, ManyFeatures, bytes_a_chain, features_at_once
+from ontogeny.features.feature import Projection, normalised
+from ontogeny.features.sites import Site
+from ontogeny.inputs.losses import ModuleLoss, undisturbed
+from ontogeny.operators.hessian import hessian_vector_product, krylov_top
+from ontogeny.sampling.calibration import (
+    CONDITION,
+    SMALL_MODEL,
+    Calibration,
+    default_batch,
+    default_n_beta,
+    one_for_all,
+)
+from ontogeny.sampling.chains import Record, advance, start
+from ontogeny.sampling.draws import diverged, label, noise_share
+from ontogeny.sampling.evaluation import Mode, choose_mode, evaluation, parts_go_together
+from ontogeny.sampling.kernels import get_kernel
+from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
+from ontogeny.sampling.posterior import LocalPosterior
+from ontogeny.sampling.preparation import curvature_batches, full_gradient, round_up
+from ontogeny.sampling.problem import build
+from ontogeny.sampling.run import Run
+from ontogeny.sampling.settings import Settings
+
+MEMORY = 2**29
+"""Bytes that chains side by side may take on a processor, by default; on a GPU three quarters of what is free."""
+LANCZOS_STEPS, CURVATURE_BATCHES = 8, 2
+MOST_LOOKED_AT = 64
+"""Directions whose curvature a calibration looks at; a steeper one's status says if the step was too large for it."""
+PAIRS = 4
+"""Pairs of minibatches that tell their noise, where it is not compensated."""
+PIECES = 20
+ALONE = (None, None)
+"""What an estimate of its own is called, so that noise is the same in company."""
+
+
+def calibrate_features(
+    model: nn.Module,
+    data: Any,
+    directions: Tensor,
+    site: Site,
+    *,
+    loss: Any = "functional",
+    components: Any = None,
+    n_beta: float | None = None,
+    localization: float | None = None,
+    batch_size: int | None = None,
+    chains: int | None = None,
+    draws: int | None = None,
+    kernel: str | None = None,
+    max_draws: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+) -> Calibration:
+    """One (nβ, γ), step size, friction and burn-in for all these directions, by the rules of ``og.calibrate``.
+
+    h_max of each direction's loss at w* (of 64 drawn at random, where there are more) decides: γ = nβ·h_max/100 of the
+    steepest, rounded up to 1, 2 or 5 times a power of ten; the steepest and the one of median steepness are warmed up,
+    and the smaller step and the longer burn-in serve all. Which direction is of which kind is not known here.
+
+    Args:
+        model: as for :func:`estimate_features`, and so are data, directions, site, loss, components and device.
+        data: see there.
+        directions: all that shall be compared.
+        site: see there.
+        loss: see there.
+        components: see there.
+        n_beta: nβ, 1/loss; None: n/log n.
+        localization: γ, 1/weight²; None: by rule.
+        batch_size: as for ``og.calibrate``.
+        chains: as for ``og.calibrate``.
+        draws: how many will be taken of a chain; they bound the burn-in.
+        kernel: as for ``og.calibrate``.
+        max_draws: as for ``og.calibrate``.
+        seed: as for ``og.calibrate``.
+        device: where.
+
+    Raises:
+        OntogenyError: one sentence on the argument at fault.
+    """
+    common = CommonGround(model, data, site, loss, components, device)
+    rows = _checked(directions, common)
+    given = Settings(
+        n_beta, localization, None, batch_size, chains, draws, None, None, max_draws, kernel, seed, device
+    )  # fmt: skip
+    with undisturbed(model):
+        if len(rows) > MOST_LOOKED_AT:  # drawn, not taken evenly: kinds that come by turns would be told apart
+            drawn = torch.randperm(len(rows), generator=generator(seed, "directions that calibrate"))
+            rows = rows[drawn[:MOST_LOOKED_AT].to(rows.device)]
+        features = [Projection(row) for row in rows]
+        thresholds = common.thresholds(features)
+        size = batch_size or default_batch(SMALL_MODEL, common.examples.count, common.positions)
+        steepness = _Losses(common, rows, thresholds, size, seed).steepness(rows, thresholds)
+        order = np.argsort(steepness)
+        if not steepness[order[-1]] > 0:
+            raise OntogenyError(
+                "localization cannot be chosen: no direction's loss has curvature at w*; give localization, and look "
+                "whether the site is above the weights that are sampled."
+            )
+        n_beta = given.n_beta or default_n_beta(common.examples.count)
+        gamma = round_up(n_beta * steepness[order[-1]] / CONDITION) if given.localization is None else localization
+        found = []
+        for place in dict.fromkeys((int(order[-1]), int(order[len(order) // 2]))):
+            settings = Settings(
+                n_beta, gamma, None, batch_size, chains, draws, None, None, max_draws, kernel, seed, device
+            )  # fmt: skip
+            problem = common.problem(features[place], float(thresholds[place]))
+            found.append(Run.prepare(*problem, settings, ALONE).warm_up())
+    return one_for_all(found)
+
+
+def estimate_features(
+    model: nn.Module,
+    data: Any,
+    directions: Tensor,
+    site: Site,
+    *,
+    loss: Any = "functional",
+    components: Any = None,
+    calibration: Calibration | None = None,
+    draws: int = 100,
+    seed: int = 0,
+    device: str | None = None,
+    at_once: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """The FT-LLC of every direction, λ̂(nβ, γ) = nβ·E[ℓ(w) - ℓ(w*)], with its standard error, checks and status.
+
+    Args:
+        model: at w*; never changed.
+        data: a tensor of tokens (examples, positions), or whatever the model takes.
+        directions: (features, width), normalised here to norm 1; put kinds that are to be compared in by turns.
+        site: where the directions lie.
+        loss: "functional", "behavioral" or "natural", or ``Functional(threshold=2.0, gate="cut", log=True)`` and so on.
+        components: weights to sample; None: all that the activation depends on, no others.
+        calibration: from :func:`calibrate_features`, for all that shall be compared; None: found for these directions.
+        draws: of every chain.
+        seed: of all random streams. Features share noise and minibatches, so that their differences are sharper than
+            their errors say.
+        device: where to sample; None: where the model is.
+        at_once: features whose chains step together; None: as many as about half a gigabyte holds, on a GPU as many as
+            fit. No number depends on it beyond rounding.
+        progress: show a bar on a terminal.
+
+    Returns:
+        What ``og.estimate_llc`` returns, with dim ``feature`` and ``threshold``, θ in units of the projection.
+
+    Raises:
+        OntogenyError: one sentence on the argument at fault.
+
+    Source: "feature targeted LLC estimation", with the sampler and the errors of this library.
+    """
+    common = CommonGround(model, data, site, loss, components, device)
+    rows = _checked(directions, common)
+    for name, value in (("draws", draws), ("at_once", at_once)):
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if not whole and not (name == "at_once" and value is None):
+            raise OntogenyError(f"{name} must be a whole number of at least 1; got {value!r}.")
+    if calibration is None:
+        calibration = calibrate_features(
+            model, data, rows, site, loss=common.rule, components=common.components, draws=draws, seed=seed,
+            device=device,
+        )  # fmt: skip
+    if not isinstance(calibration, Calibration):
+        raise OntogenyError(
+            "calibration must be what calibrate_features returned, an og.Calibration; got "
+            f"{type(calibration).__name__}."
+        )
+    with undisturbed(model):
+        thresholds = common.thresholds([Projection(row) for row in rows])
+        sampled = _Sampled(common, rows[:1], thresholds[:1], calibration, seed)
+        size = at_once or _fitting(common, sampled.loss, calibration)
+        steps, parts = calibration.burn_in + draws, []
+        with progress_bar("feature-targeted LLCs", len(rows) * steps, progress) as done:
+            for first in range(0, len(rows), size):
+                some = slice(first, first + size)
+                before = first * steps
+                parts.append(
+                    sampled.draw(rows[some], thresholds[some], draws, lambda part, before=before: done(before + part))  # type: ignore[misc]
+                )
+    found = llc_from_draws(xr.concat(parts, "center", combine_attrs="drop")).rename(center="feature")
+    found["threshold"] = ("feature", thresholds.double().numpy())
+    frozen = {name: int(v) if isinstance(v, bool) else v for name, v in calibration.to_dict().items()}
+    found.attrs = {
+        **frozen,
+        "loss": repr(common.rule),
+        "site": str(site),
+        "examples": common.examples.count,
+        "draws": draws,
+        "seed": seed,
+        "mode": sampled.mode,
+        "ontogeny_version": __version__,
+    }
+    return found
+
+
+class _Losses:
+    """The loss common to all features, prepared once, and its curvature for each."""
+
+    def __init__(self, common: CommonGround, rows: Tensor, thresholds: Tensor, batch_size: int, seed: int) -> None:
+        problem = common.problem(Projection(rows[0]), float(thresholds[0]))
+        built = build(*problem, None, str(common.device))
+        assert isinstance(built.loss, ModuleLoss)
+        self.loss, self.examples, self._seed = built.loss, built.examples, seed
+        size = min(batch_size, self.examples.count)
+        self._batches, _ = curvature_batches(self.examples, size, seed, CURVATURE_BATCHES)
+
+    def steepness(self, rows: Tensor, thresholds: Tensor, position: Params | None = None) -> np.ndarray:
+        """The largest Hessian eigenvalue of each direction's loss, by eight Lanczos steps, (features,), loss/weight².
+
+        A lower bound, within some per cent; on at most two minibatches. ``position`` None: at w*.
+        """
+        at = self.loss.center if position is None else position
+        out = []
+        for number in range(len(rows)):
+            some = slice(number, number + 1)
+            one = ManyFeatures(self.loss, rows[some], thresholds[some], 1)
+            own = {name: value[0] for name, value in one.of_chains(1).items()}
+            product = partial(self._product, lambda params, batch, one=one, own=own: one(params | own, batch), at)
+            stream = generator(self._seed, "curvature")
+            begin = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in at.items()}
+            out.append(krylov_top(product, begin, LANCZOS_STEPS)[0])
+        return np.array(out)
+
+    def _product(self, loss: Loss, at: Params, vector: Params) -> Params:
+        images = [hessian_vector_product(loss, at, batch, vector) for batch in self._batches]
+        return {name: torch.stack([image[name] for image in images]).mean(0) for name in vector}
+
+
+class _Sampled(_Losses):
+    """What draws from the posteriors of some features at a time."""
+
+    def __init__(
+        self, common: CommonGround, row: Tensor, threshold: Tensor, calibration: Calibration, seed: int
+    ) -> None:
+        super().__init__(common, row, threshold, calibration.batch_size, seed)
+        self._frozen, self._common = calibration, common
+        self._kernel = get_kernel(calibration.kernel)
+        chains = calibration.chains
+        size = min(calibration.batch_size, self.examples.count)
+        one = ManyFeatures(self.loss, row, threshold, 2)
+        stack = {name: value.unsqueeze(0) for name, value in self.loss.center.items()}
+        self.mode: Mode = choose_mode(one, stack, self.examples.head(size))
+        self._full, self._half, self._chains = size >= self.examples.count, size // 2, chains
+        self._stream = MinibatchStream(seed, self.examples.count, size)
+        self._compensate = calibration.compensate and not self._full and self._half > 0
+        halves = [self.examples.take(torch.arange(k * self._half, (k + 1) * self._half)) for k in range(2)]
+        self._together = (
+            self._compensate and self.mode == "vmap" and parts_go_together(one, stack, halves)
+        )  # fmt: skip
+        self._most_chains = one.chains_at_once
+
+    def _parts(self, step: int) -> tuple[Batch, ...]:
+        chosen = self._stream.at(step)
+        if chosen is None or not self._compensate:
+            return (self.examples.take(chosen),)
+        return tuple(self.examples.take(chosen[k * self._half : (k + 1) * self._half]) for k in range(2))
+
+    def _pair(self, number: int) -> tuple[Batch, Batch]:
+        first, second = minibatch_pair(self._seed, self.examples.count, self._frozen.batch_size, number)
+        return self.examples.take(first), self.examples.take(second)
+
+    def draw(self, rows: Tensor, thresholds: Tensor, draws: int, tick: Callable[[int], None]) -> xr.Dataset:
+        """Draws of these features' chains, dims (center, chain, draw)."""
+        frozen, count, chains = self._frozen, len(rows), self._chains
+        loss = ManyFeatures(self.loss, rows, thresholds, chains)
+        loss.chains_at_once = self._most_chains
+        center = {name: value.expand(count, *value.shape) for name, value in self.loss.center.items()}
+        every = torch.ones(count, dtype=torch.float64)
+        posterior = LocalPosterior(loss, center, frozen.n_beta * every, frozen.localization * every)
+        how = evaluation(loss, self.mode)
+        natural = self._common.rule.kind == "natural" and not self._full
+        run = start(
+            posterior,
+            self._kernel,
+            step_size=frozen.step_size * every,
+            chains=chains,
+            labels=[ALONE] * count,
+            seed=self._seed,
+            mode=self.mode,
+            friction=frozen.friction * every if self._kernel.momentum else None,
+            baseline=how.losses(center, self.examples.take(None))[0].detach() if self._full else None,
+            # the other losses have no gradient at w* on any example
+            gradient=full_gradient(how, center, self.examples, frozen.batch_size) if natural else None,
+            together=self._together,
+        )
+        lost = torch.zeros(count * chains, dtype=torch.bool)
+        kept = []
+        for steps in _pieces(frozen.burn_in):
+            record = advance(run, self._parts, steps)
+            lost |= ~(record.loss.isfinite() & record.virial.isfinite()).all(0).cpu()
+            tick(run.next_step * count)
+        for steps in _pieces(draws):
+            kept.append(advance(run, self._parts, steps))
+            tick(run.next_step * count)
+        record = Record(*(torch.cat(values) for values in zip(*kept, strict=True)))
+        compensated = self._compensate or self._full
+        noise = None if compensated else noise_share(run, posterior, self._pair, chains, PAIRS)
+        lost = lost | diverged(record, frozen.n_beta, frozen.localization, posterior.dim).cpu()
+        return label(
+            record,
+            posterior,
+            run,
+            chains,
+            lost=lost,
+            h_max=self._steepest(rows, thresholds, run.positions, lost),
+            noise_share=noise,
+        )
+
+    def _steepest(self, rows: Tensor, thresholds: Tensor, positions: Params, lost: Tensor) -> np.ndarray:
+        """h_max of each feature where its chain that is farthest from w* ended; at w* where a chain was lost."""
+        chains, found = self._chains, []
+        distance = torch.stack(
+            [(value - self.loss.center[name]).square().flatten(1).sum(1) for name, value in positions.items()]
+        ).sum(0)
+        for number in range(len(rows)):
+            some, own = slice(number, number + 1), slice(number * chains, (number + 1) * chains)
+            farthest = number * chains + int(distance[own].argmax())
+            gone = bool(lost[own].any())
+            there = self.loss.center if gone else {name: value[farthest] for name, value in positions.items()}
+            found.append(self.steepness(rows[some], thresholds[some], there)[0])
+        return np.array(found)
+
+
+def _checked(directions: Any, common: CommonGround) -> Tensor:
+    rows = normalised(directions)
+    if rows.shape[1] != common.width:
+        raise OntogenyError(
+            f"directions must have the width of the activation at {common.site}, {common.width}; got {rows.shape[1]}."
+        )
+    return rows.to(common.device, common.dtype)
+
+
+def _fitting(common: CommonGround, loss: ModuleLoss, calibration: Calibration) -> int:
+    weights = sum(value.numel() for value in loss.center.values())
+    free: float = MEMORY
+    if common.device.type == "cuda":
+        free = 0.75 * torch.cuda.mem_get_info(common.device)[0]
+    return features_at_once(bytes_a_chain(common, weights, calibration.batch_size), calibration.chains, free)
+
+
+def _pieces(steps: int) -> list[int]:
+    return [len(part) for part in torch.arange(steps).tensor_split(min(PIECES, max(steps, 1))) if len(part)]

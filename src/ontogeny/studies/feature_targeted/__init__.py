@@ -1,0 +1,1 @@
+"""Whether the LLC of the computation of one feature tells SAE features from random directions."""
