@@ -4,16 +4,22 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import ontogeny as og
 from ontogeny.core.rng import numpy_generator
+from ontogeny.inputs.attention_only import AttentionOnly
+from ontogeny.inputs.checkpoints import Checkpoints
+from ontogeny.inputs.text import load_blocks
+from ontogeny.metrics.curvature import fisher_trace, second_order_llc
 from ontogeny.store import read_zarr
 from ontogeny.studies.attention_heads import one_seed, study
 from ontogeny.studies.attention_heads.settings import (
     PRESETS,
     AttentionHeadsSettings,
     Behaviour,
+    Curvature,
     Model,
     Sampler,
     Training,
@@ -47,6 +53,7 @@ def tiny(tmp_path_factory):
         behaviour=Behaviour(
             sequences=4, rows=8, brackets=6, in_context=20, most=12, shown=2, probes=2, trace_rows=4, early=4, late=30
         ),
+        curvature=Curvature(fisher_rows=4, draws=2, rows=5, probes=2, steps=3),
         examples=12,
         mixture=f"0.8*dir:{texts}/prose + 0.2*dir:{texts}/code",
         datasets={"code": f"dir:{texts}/code"},
@@ -75,6 +82,39 @@ def test_what_a_run_leaves(finished):
     assert behaviour["path_score"].sizes["through"] == 4 and behaviour["step"].values[-1] == 12
     contexts = read_zarr(finished / "results.zarr", "contexts")
     assert len(json.loads(str(contexts["card"].isel(seed=0, when=1, head=0).item()))) <= 2
+
+
+def test_curvature_is_what_the_library_says_of_each_head(finished, tiny):
+    curved = read_zarr(finished / "results.zarr", "curvature").isel(seed=0, setting=0)
+    assert set(curved["fisher_trace"].dims) == {"checkpoint", "head"}
+    assert bool((curved["fisher_trace"] > 0).all()) and bool((curved["fisher_trace_status"] == "ok").all())
+    last = Checkpoints.from_folder(finished / "training" / "seed-0")
+    model = AttentionOnly(tiny.model.config(), 0)
+    model.load_state_dict(last.weights(12))
+    rows = load_blocks(finished / "text" / "training", "held_out").take(torch.arange(12))
+    heads = {head: head for head in tiny.heads}
+    fisher = fisher_trace(model, rows, og.NextToken(), heads, samples=4, probes=2, seed=tiny.seed).isel(dataset=0)
+    for name in ("fisher_trace", "fisher_trace_se"):
+        np.testing.assert_allclose(curved[name].isel(checkpoint=-1).values, fisher[name].values, rtol=1e-3)
+    for head in ("0:1", "1:0"):
+        found = second_order_llc(
+            model, rows, og.NextToken(), head, n_beta=30.0, localization=200.0, samples=5, probes=2, steps=3,
+            batch_size=5, seed=tiny.seed,
+        ).squeeze()  # fmt: skip
+        here = curved.sel(head=head).isel(checkpoint=-1)
+        for name in ("curvature", "gradient"):
+            expected = float(found[f"second_order_llc_{name}"])
+            assert float(here[f"second_order_llc_{name}"]) == pytest.approx(expected, rel=1e-3), (head, name)
+        assert float(here["hessian_rank"]) == 0.0 and float(here["hessian_max"]) < 200 / 30
+
+
+def test_a_folder_without_curvature_is_told_from_one_with_it_by_its_results_alone(finished, tiny, monkeypatch):
+    assert "curvature" not in tiny.identity()
+    attrs = read_zarr(finished / "results.zarr").attrs
+    without = {name: value for name, value in json.loads(attrs["settings"]).items() if name != "curvature"}
+    monkeypatch.setattr(study, "read_zarr", lambda *_: xr.Dataset(attrs={**attrs, "settings": json.dumps(without)}))
+    with pytest.raises(og.OntogenyError, match="did not measure curvature, which the report states: `ontogeny run"):
+        study.report(finished)
 
 
 def test_the_page_and_the_summary_are_there(finished):

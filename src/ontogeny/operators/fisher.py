@@ -65,7 +65,11 @@ class ModelScores:
         self._back = PullBack([outputs.output], list(leaves.values()))
 
     def squared_norm(self, stream: torch.Generator, weights: Tensor | None = None) -> float:
-        """‖Jᵀc‖² for one draw of c with E[ccᵀ] = ∂²L/∂z²: its mean is the trace of JᵀHJ. Loss/weight².
+        """‖Jᵀc‖² of :meth:`gradient`: its mean is the trace of JᵀHJ. Loss/weight²."""
+        return float(self.gradient(stream, weights).square().sum())
+
+    def gradient(self, stream: torch.Generator, weights: Tensor | None = None) -> Tensor:
+        """Jᵀc for one draw of c with E[ccᵀ] = ∂²L/∂z², one row ``(1, d)``; its part at some weights is theirs alone.
 
         c is the gradient of the loss in the output with targets drawn by the model, independently by position; since
         scores of different positions are uncorrelated, one gradient of their sum serves all of them. ``weights``
@@ -74,4 +78,4 @@ class ModelScores:
         cotangent = self._law.draw(stream)
         if weights is not None:
             cotangent = cotangent * weights.sqrt().unsqueeze(-1).to(cotangent)
-        return float(rows_of(self._back([cotangent.unsqueeze(0)])).square().sum())
+        return rows_of(self._back([cotangent.unsqueeze(0)]))

@@ -53,6 +53,8 @@ class Panel:
     y_title: str
     zero: bool = False
     """Whether the axis shall include 0."""
+    reach: tuple[float, float] | None = None
+    """Ends of the axis, where it shall not hold everything."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def panels(shown: Sequence[Panel], *, columns: int, stages: Sequence[Stage] = ()
             places += [(row, column)] * len(own)
             named.add(line.group)
         mode = "tozero" if panel.zero else "normal"
-        made.update_yaxes(title_text=panel.y_title, rangemode=mode, row=row, col=column)
+        made.update_yaxes(title_text=panel.y_title, rangemode=mode, range=panel.reach, row=row, col=column)
         bands += _bands(stages, first, number + 1)
     made.update_xaxes(type="log")
     made.update_xaxes(title_text="training step", row=rows)

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from ontogeny.plots.head_tables import against_multigrams, context_card, share_bars
-from ontogeny.report.attention_heads import captions, circuits, figures, tables, text
+from ontogeny.report.attention_heads import captions, circuits, curvature, figures, tables, text
 from ontogeny.report.attention_heads.looks import boxes, by_type
+from ontogeny.report.curvature import MEANING, TABLE_CAPTION, comparison_table
 from ontogeny.report.health import describe_health
 from ontogeny.report.page import Section, write_report
 
@@ -49,7 +50,7 @@ def sections(measured: Measured, summary: Summary) -> list[Section]:
             "Where heads look, and what is lost without them", captions.ATTENTION, figures.attention(measured, summary)
         ),
         _curves("", captions.ABLATIONS, figures.ablations(measured, summary)),
-        _curves("", captions.TRACES, figures.traces(measured, summary)),
+        *_curvature(measured, summary),
         _curves("Induction", captions.IN_CONTEXT, circuits.in_context(measured, summary)),
         _curves("", captions.RELATIVE, figures.relative(measured, summary)),
         _curves("The multigram circuit", captions.BRACKETS, circuits.brackets(measured, summary)),
@@ -63,6 +64,24 @@ def sections(measured: Measured, summary: Summary) -> list[Section]:
             Section("", table=tables.clusters(summary), caption=captions.CLUSTER_TABLE),
         ]
     return [*out, Section("Statements", table=tables.statements(summary), caption=captions.STATEMENTS)]
+
+
+def _curvature(measured: Measured, summary: Summary) -> list[Section]:
+    """Figures 14 to 16 of the paper, and the wrLLC beside what second order predicts of it."""
+    predicted = curvature.second_order(measured, summary)
+    said = captions.SECOND_ORDER
+    return [
+        _curves("Curvature, and what lies beyond it", captions.TRACES, figures.traces(measured, summary)),
+        _curves("", captions.FISHERS, curvature.fishers(measured, summary)),
+        _curves("", captions.RANKS, curvature.ranks(measured, summary)),
+        Section("", MEANING, figure=predicted, caption=said.caption, alt=said.alt, choice="view"),
+        Section(
+            "",
+            table=comparison_table("head", curvature.shares(summary)),
+            caption=f"{TABLE_CAPTION} {captions.ROWS_NOT_IN_IT}",
+        ),
+        Section("", table=curvature.curvature_table(measured, summary), caption=captions.CURVATURE_TABLE),
+    ]
 
 
 def _curves(title: str, said: captions.Caption, shown: Mapping[str, go.Figure], choice: str = "view") -> Section:

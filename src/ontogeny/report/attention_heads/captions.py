@@ -76,6 +76,33 @@ TRACES = _caption(
     method; bands are ±1.96 standard errors over random vectors and rows. {_STAGES}""",
     "Curves of the Hessian trace of each head over training, on text and on code.",
 )
+FISHERS = _caption(
+    f"""The trace of the Fisher information over each head's own weights, on text (figure 15 of the paper): contexts are
+    the data's, targets drawn from the model, where the paper draws whole sequences from it. It would be the Hessian's
+    trace if the data were what the model predicts. Bands are ±1.96 standard errors over draws and rows. {_STAGES}""",
+    "Curves of the Fisher trace of each head over training, a panel a layer.",
+)
+ROWS_NOT_IN_IT = _one_line(
+    """The Hessian is of a sample of the rows; errors of rank and prediction hold random vectors and Lanczos steps, not
+    which rows were drawn. The gradient is of all rows."""
+)
+RANKS = _caption(
+    f"""The rank of the Hessian over each head's own weights, on text (figure 16 of the paper, which counts above a
+    threshold of its own): the number of eigenvalues with nβh > γ, those that λ̂(nβ, γ) sees, by Lanczos quadrature from
+    random vectors, and so no whole number. {ROWS_NOT_IN_IT} Bands are ±1.96 standard errors. {_STAGES}""",
+    "Curves of the Hessian rank of each head over training, a panel a layer.",
+)
+SECOND_ORDER = _caption(
+    f"""wrLLC and its second-order prediction at the same (nβ, γ), a panel a head: whole, and in its parts by the
+    curvature and by the gradient; what remains between wrLLC and prediction lies beyond second order. An axis holds the
+    wrLLC and the curvature's part; the other two leave it where w* is far from a minimum. A gap: the quadratic has no
+    posterior, since some nβh + γ is not positive. {ROWS_NOT_IN_IT} {_SYMBOLS} {_STAGES}""",
+    "A panel a head: curves of the measured refined learning coefficient and of its second-order prediction.",
+)
+CURVATURE_TABLE = _one_line(
+    f"""Curvature of each head on text at the last checkpoint, beside its wrLLC; ±: one standard error; in brackets a
+    status other than ok. Traces in nats/weight², rank in eigenvalues, else dimensionless. {ROWS_NOT_IN_IT}"""
+)
 IN_CONTEXT = _caption(
     f"""In-context learning and λ̂ on code (figure 10 of the paper). Above: the loss late in the context less the loss
     early in it, with one of the two heads that look most like induction heads mean-ablated, and whole. Below: λ̂ on code

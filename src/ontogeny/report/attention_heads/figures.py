@@ -81,12 +81,16 @@ def refined(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
 
 
 def of_heads(
-    measured: Measured, summary: Summary, rows: Sequence[tuple[str, str, Mapping[str, str]]], y_title: str
+    measured: Measured,
+    summary: Summary,
+    rows: Sequence[tuple[str, str, Mapping[str, str]]],
+    y_title: str,
+    group: str = "behaviour",
 ) -> dict[str, go.Figure]:
-    """Variables of the behaviour by head; rows: (title, variable, what is selected of its other dims)."""
+    """Variables by head of a group of results; rows: (title, variable, what is selected of its other dims)."""
     out = {}
     for view in views(measured, summary, settings=False):
-        one = measured["behaviour"].sel(seed=view.seed)
+        one = measured[group].sel(seed=view.seed)
         shown = []
         for title, name, at in rows:
             for layer in layers_of(list(view.looks.groups)):

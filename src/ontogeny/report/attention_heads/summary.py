@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ontogeny.report.attention_heads.curvature import against, at_the_end, orders
 from ontogeny.report.attention_heads.development import reached, stages_of
 from ontogeny.report.attention_heads.effects import as_dict, correlation
 from ontogeny.report.attention_heads.grouping import clusters_of
@@ -67,6 +68,9 @@ def summarise(measured: Mapping[str, xr.Dataset], settings: Mapping[str, Any]) -
             ],
             "stages": {name: {str(seed): rows for seed, rows in found.items()} for name, found in stages.items()},
             "clusters": clusters,
+            "second_order": {name: against(measured, name) for name in samplers},
+            "curvature": {name: at_the_end(measured, name) for name in samplers},
+            "orders": {name: orders(measured, name) for name in samplers},
             "multigrams": {name: _multigrams(measured, name) for name in samplers},
             "claims": claims,
         }

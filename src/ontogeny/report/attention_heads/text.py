@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ontogeny.report.attention_heads.claims import decided
-from ontogeny.report.words import number, render
+from ontogeny.report.attention_heads.curvature import ORDERS
+from ontogeny.report.words import listed, number, render
 
 ABSTRACT = """
 Two-layer attention-only transformers learn to predict text. Along training the refined local learning coefficient of
@@ -45,8 +46,25 @@ training, are not in them. All estimates share their minibatches. Text is
 here may hold there.
 """
 
+OF_CURVATURE = """
+Second order at the {{ name }} setting: w* is a minimum along a head (wrLLC usable, a prediction of status ok, and at
+most {{ still | percent }} taken off by the gradient) at {{ minima | integer }} of {{ estimates | integer }} estimates
+{%- if minima %}, of {{ heads | count("head") }}. There it explains {{ median | percent }} of the wrLLC of the middle
+head ({{ lowest | percent }} to {{ highest | percent }}); what remains lies beyond second order. The two agree within
+{{ times | number }} of their standard errors at {{ within | integer }} of these.
+{%- else %}, so nothing is said of the share that it explains.
+{%- endif %}
+{%- if below %} Of {{ below | count("estimate") }} below baseline with a prediction, {{ below_predicted | integer }}
+{{ below_predicted | agreeing("is", "are") }} predicted to be negative, by the gradient.
+{%- endif %}
+{%- if no_posterior %} At {{ no_posterior | integer }} the quadratic has no posterior, and there is no prediction.
+{%- endif %}
+{%- if unresolved %} At {{ unresolved | integer }} it is known less well than to a tenth.{% endif %}
+{%- if ordered %} At the last checkpoint the order of heads by usable wrLLC has a rank correlation with
+{{ ordered | listed }}.{% endif %}
+"""
+
 NOT_SHOWN = """
-Figures 15 and 16 of the paper (the trace of the Fisher information, and the rank of the Hessian) are not measured.
 Figures 18 to 22 are drawn for the λ̂ of text, as the paper draws them, though clusters are of text and code together.
 """
 
@@ -75,7 +93,19 @@ def conclusions(summary: Mapping[str, Any]) -> list[str]:
                 },
             )
         )
+        paragraphs.append(_of_curvature(summary, name))
     return [*paragraphs, render(LIMITS, summary), render(NOT_SHOWN, summary)]
+
+
+def _of_curvature(summary: Mapping[str, Any], name: str) -> str:
+    by_seed = summary["orders"][name]
+    said = []
+    for key, words in ORDERS.items():
+        known = [found[key] for found in by_seed if found[key]["value"] is not None]
+        if known:
+            told = [f"{one['value']:.2f} ± {one['se']:.2f}" for one in known]
+            said.append(f"that by {words} of {listed(told)}")
+    return render(OF_CURVATURE, {"name": name, "ordered": said, **summary["second_order"][name]})
 
 
 def _of_seed(summary: Mapping[str, Any], seed: int) -> str:
@@ -104,7 +134,7 @@ def _of_seed(summary: Mapping[str, Any], seed: int) -> str:
 def settings(summary: Mapping[str, Any]) -> dict[str, str | int | float]:
     """The table of settings, in words."""
     given = summary["settings"]
-    model, training, tried = given["model"], given["training"], given["behaviour"]
+    model, training, tried, curved = (given[name] for name in ("model", "training", "behaviour", "curvature"))
     out: dict[str, str | int | float] = {
         "preset": summary["preset"],
         "training seeds": summary["seeds"],
@@ -119,6 +149,10 @@ def settings(summary: Mapping[str, Any]) -> dict[str, str | int | float]:
         "rows, tokens in context a head": f"{tried['in_context']:,}, {tried['most']}",
         "tokens of the ICL score": f"{tried['late']} less {tried['early']}",
         "random vectors, rows of the Hessian trace": f"{tried['probes']}, {tried['trace_rows']}",
+        "rows, draws of their targets, of the Fisher trace": f"{curved['fisher_rows']}, {curved['draws']}",
+        "rows, random vectors, Lanczos steps of Hessian rank and second order": (
+            f"{curved['rows']}, {curved['probes']}, {curved['steps']}; the gradient of {given['examples']} rows"
+        ),
         "seed of the random streams": given["seed"],
     }
     for sampler in given["samplers"]:

@@ -27,7 +27,9 @@ class Measured:
     """Of one seed, or of several with the dim ``seed``; the groups of results.zarr."""
 
     behaviour: xr.Dataset
-    """(checkpoint, …): scores, ablations, composition, curvature, paths."""
+    """(checkpoint, …): scores, ablations, composition, Hessian traces, paths."""
+    curvature: xr.Dataset
+    """(checkpoint, head), and by setting what hangs on (nβ, γ): Fisher trace, Hessian rank, second order; on text."""
     heads: xr.Dataset
     """(setting, checkpoint, component, dataset): λ̂ of every head."""
     whole: xr.Dataset

@@ -19,8 +19,9 @@ from ontogeny.metrics.tokens_in_context import ClassifiedHead, classify_heads
 from ontogeny.store import Store, content_key
 from ontogeny.studies.attention_heads.assemble import Measured, contexts_group, side_by_side, training_group
 from ontogeny.studies.attention_heads.behaviour import Patch, Trial, behave, find_contexts, patch, trial_data
-from ontogeny.studies.attention_heads.refined import Refined, frozen_at, refined_llcs
-from ontogeny.studies.attention_heads.settings import AttentionHeadsSettings
+from ontogeny.studies.attention_heads.curvature import Curved, curve
+from ontogeny.studies.attention_heads.refined import frozen_at, refined_llcs
+from ontogeny.studies.attention_heads.settings import TEXT, AttentionHeadsSettings, Sampler
 from ontogeny.studies.attention_heads.text import StudyText
 from ontogeny.studies.attention_heads.training import early_step, measured, train_seed
 
@@ -58,15 +59,20 @@ def measure_seed(
     senders, receiver = path_of(types["last"], when["last"])
     paths = _paths(settings, text, checkpoints, seed, place, senders, receiver)
     pair = looks_like_induction(when["last"])
+    at = {sampler.name: _frozen(settings, text, sampler, place) for sampler in settings.samplers}
     refined = [
-        _refined(settings, text, references, checkpoints, seed, place, number, pair)
-        for number in range(len(settings.samplers))
-    ]
-    names = [sampler.name for sampler in settings.samplers]
+        refined_llcs(
+            settings, sampler, at[sampler.name], checkpoints, text.datasets, references, pair,
+            place.store.folder / "llc" / sampler.name / f"seed-{seed}", **place.where,
+        )
+        for sampler in settings.samplers
+    ]  # fmt: skip
+    names = list(at)
     return Measured(
         behaviour=behaviour.merge(paths, compat="no_conflicts").assign(
             receiver=receiver, senders=" ".join(senders), pair=" ".join(pair)
         ),
+        curvature=_curvature(settings, text, checkpoints, seed, place, at),
         heads=side_by_side([one.heads for one in refined], "setting").assign_coords(setting=names),
         whole=side_by_side([one.whole for one in refined], "setting").assign_coords(setting=names),
         contexts=contexts_group(settings, classified, affected, types, _two(settings, checkpoints)),
@@ -148,17 +154,8 @@ def _contexts(
     return {name: classify_heads(one, rows, text.tokenizer.decode) for name, one in affected.items()}, affected
 
 
-def _refined(
-    settings: AttentionHeadsSettings,
-    text: StudyText,
-    references: Mapping[str, AttentionOnly],
-    checkpoints: Checkpoints,
-    seed: int,
-    place: Place,
-    number: int,
-    pair: tuple[str, ...],
-) -> Refined:
-    sampler = settings.samplers[number]
+def _frozen(settings: AttentionHeadsSettings, text: StudyText, sampler: Sampler, place: Place) -> dict[str, float]:
+    """nβ and γ of a sampler, the same for all seeds."""
 
     def last_of_first() -> AttentionOnly:
         model = _model(settings)
@@ -166,9 +163,26 @@ def _refined(
         model.load_state_dict(first.weights(first.steps[-1]))
         return model
 
-    at = frozen_at(settings, sampler, last_of_first, text.datasets, place.store)
-    folder = place.store.folder / "llc" / sampler.name / f"seed-{seed}"
-    return refined_llcs(settings, sampler, at, checkpoints, text.datasets, references, pair, folder, **place.where)
+    return frozen_at(settings, sampler, last_of_first, text.datasets, place.store)
+
+
+def _curvature(
+    settings: AttentionHeadsSettings,
+    text: StudyText,
+    checkpoints: Checkpoints,
+    seed: int,
+    place: Place,
+    at: dict[str, dict[str, float]],
+) -> xr.Dataset:
+    """Chunks of their own: what they are made of names no other result, so that those stay when it changes."""
+    rows = text.datasets[TEXT]
+    shared = {"model": _model(settings), "device": place.device, "rows": rows}
+    budget = [asdict(settings.model), asdict(settings.curvature), settings.seed]
+    depends = ["curvature", __version__, *budget, at, rows.numpy()]
+    chunks = _chunks(
+        checkpoints, checkpoints.steps, depends, lambda step: Curved(settings, at), f"curvature of seed {seed}"
+    )
+    return _run(curve, chunks, checkpoints, shared, place, f"curvature of the heads of seed {seed}")
 
 
 def _baselines(settings: AttentionHeadsSettings, text: StudyText, store: Store) -> xr.Dataset:

@@ -20,7 +20,7 @@ from ontogeny.studies.attention_heads.one_seed import Place, measure_seed
 from ontogeny.studies.attention_heads.settings import PRESETS, TEXT, AttentionHeadsSettings
 from ontogeny.studies.attention_heads.text import prepare_text
 from ontogeny.studies.attention_heads.training import train_references
-from ontogeny.studies.start import check_call
+from ontogeny.studies.start import check_call, check_measured
 
 
 def run(
@@ -38,8 +38,8 @@ def run(
     """Carry out the study and return the path of its report; run again, it goes on where it was, seed by seed.
 
     Writes ``text/`` (tokenizer and rows), ``training/`` (checkpoints of every model), ``results.zarr`` (groups
-    ``behaviour``, ``heads``, ``whole``, ``contexts`` and ``training``), ``summary.json`` (every figure the report
-    states) and ``report.html``. Models are trained in this process, with all its threads; everything else is
+    ``behaviour``, ``curvature``, ``heads``, ``whole``, ``contexts`` and ``training``), ``summary.json`` (every figure
+    the report states) and ``report.html``. Models are trained in this process, with all its threads; everything else is
     chunks for the executor. On several machines the folder must be one that all of them reach.
 
     Args:
@@ -104,12 +104,14 @@ def report(folder: Path) -> Path:
     """Write summary.json and report.html from the measurements in ``folder``; returns the report's path.
 
     Raises:
-        OntogenyError: if the folder holds no measurements.
+        OntogenyError: if the folder holds no measurements, or those of a version that did not measure curvature.
     """
     from ontogeny.report.attention_heads import summarise, write_attention_heads_report
 
     results = folder / "results.zarr"
     settings: dict[str, Any] = json.loads(read_zarr(results).attrs["settings"])
+    if "curvature" not in settings:
+        check_measured(folder, xr.Dataset(), ["curvature"])
     measured = {name: read_zarr(results, name) for name in GROUPS}
     summary = summarise(measured, settings)
     write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False))
