@@ -10,9 +10,9 @@ import torch
 import ontogeny as og
 from ontogeny.inputs.weight_files import write_weights
 from ontogeny.report.feature_targeted import claims
-from ontogeny.store import read_zarr
+from ontogeny.store import read_zarr, write_zarr
 from ontogeny.studies.feature_targeted import materials, study
-from ontogeny.studies.feature_targeted.settings import PRESETS, FeatureTargetedSettings, TrainedModel
+from ontogeny.studies.feature_targeted.settings import PRESETS, Curvature, FeatureTargetedSettings, TrainedModel
 
 TINY = FeatureTargetedSettings(
     "quick",
@@ -42,6 +42,7 @@ TINY = FeatureTargetedSettings(
     batch_size=8,
     max_draws=60,
     developed=2,
+    curvature=Curvature(directions=2, sequences=16, probes=3, steps=6, batch_size=8),
 )
 
 
@@ -65,6 +66,11 @@ def test_what_a_run_leaves(finished):
     assert table["ablation_kl"].dims == ("ablation", "over", "feature")
     assert list(table["over"].values) == ["all", "4", "2"]
     assert bool((table["ablation_kl"] >= -1e-6).all()) and table["text"].shape == (6, 3)
+    curved = read_zarr(finished / "results.zarr", "curvature")
+    assert curved["second_order_llc"].sizes == {"loss": 2, "feature": 4}
+    assert list(curved["kind"].values) == ["sae", "random"] * 2 and curved.attrs == {}
+    assert set(curved["second_order_llc_status"].values.ravel()) <= {"ok", "unresolved"}
+    assert (abs(curved["second_order_llc_gradient"]) <= 1e-3 * curved["second_order_llc_curvature"]).all()
     along = read_zarr(finished / "results.zarr", "development")
     assert along["step"].values[-1] == 4 and along["llc"].sizes == {"feature": 2, "checkpoint": len(along["step"])}
     np.testing.assert_allclose(along["r_squared"].isel(checkpoint=-1), 1.0, rtol=1e-5)
@@ -77,6 +83,9 @@ def test_the_report_states_what_the_summary_holds(finished):
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert summary["health"]["estimates"] == 12 and summary["directions"] == {"sae": 3, "random": 3}
     assert "functional LLC" in summary["metrics"] and len(summary["metrics"]) == 4 + 2 * 2 * 3
+    assert set(summary["second_order"]) == {"functional", "behavioral"}
+    assert summary["second_order"]["functional"]["sae"]["estimates"] == 2
+    assert "what remains lies beyond second order" in page and "predicts too little" in page
     assert "explains" in page and "δ" in page and "Features over training" in page
     rows = claims.rows(summary)
     assert any("functional LLC of SAE features" in row for row in rows)
@@ -86,10 +95,21 @@ def test_the_report_states_what_the_summary_holds(finished):
 
 def test_running_again_computes_nothing(finished, monkeypatch):
     monkeypatch.setattr(study, "PRESETS", {"quick": TINY})
-    for name in ("calibrate", "estimate", "baselines", "follow"):
+    for name in ("calibrate", "estimate", "curvature", "baselines", "follow"):
         monkeypatch.setattr(study, name, lambda *_: pytest.fail("something was computed again"))
     monkeypatch.setattr(materials, "train_sparse_autoencoder", lambda *_: pytest.fail("it was trained again"))
     assert study.run("quick", out=finished, progress=False, workers=1) == finished / "report.html"
+
+
+def test_results_without_curvature_are_reported(finished, tmp_path):
+    """Results of an earlier version."""
+    parts = {name: read_zarr(finished / "results.zarr", name) for name in ("functional", "behavioral", "baselines")}
+    parts = {None: read_zarr(finished / "results.zarr"), **parts}
+    settings = json.loads(parts[None].attrs["settings"])
+    del settings["curvature"]
+    parts[None].attrs["settings"] = json.dumps(settings | {"developed": 0})
+    write_zarr(tmp_path / "results.zarr", parts)
+    assert "beyond second order" not in study.report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_the_path_of_full_on_a_random_gpt2(tmp_path, monkeypatch):
@@ -107,7 +127,7 @@ def test_the_path_of_full_on_a_random_gpt2(tmp_path, monkeypatch):
     small = replace(
         PRESETS["full"], layer=1, features=2, sequences=16, positions=8, model=str(tmp_path / "model"),
         tokens="tokens.safetensors", text="", sae=str(tmp_path), top=(2,), chains=2, draws=4, batch_size=8,
-        max_draws=60, device=None,
+        max_draws=60, device=None, curvature=Curvature(directions=1, sequences=8, probes=2, steps=4, batch_size=8),
     )  # fmt: skip
     monkeypatch.setattr(study, "PRESETS", {"full": small})
     page = study.run("full", out=tmp_path / "out", progress=False, workers=1)

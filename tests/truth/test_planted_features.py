@@ -1,5 +1,6 @@
 """FT-LLCs whose value is known: projections of a linear map, read through few weights and through many."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -7,12 +8,15 @@ import ontogeny as og
 from ontogeny.core.rng import generator
 from ontogeny.features import (
     Functional,
+    Natural,
     Site,
     calibrate_features,
     estimate_features,
     feature_problem,
     random_directions,
+    second_order_features,
 )
+from ontogeny.sampling.calibration import Calibration
 
 N_BETA, GAMMA, ERRORS = 2000.0, 1.0, 4.0
 """Four standard errors, fixed before the first run."""
@@ -118,3 +122,54 @@ def test_behavioral_of_a_linear_map():
         progress=False,
     )
     assert abs(float(found.llc) - wanted) < ERRORS * float(found.llc_se) + 0.02
+
+
+FROZEN = Calibration("baoab", N_BETA, GAMMA, 1e-5, 8.0, 10, 200, 8, 8000, True, 1.0, True, 0)
+LAYER = Site("encoder", "output")
+
+
+def test_second_order_of_a_gated_projection():
+    """h of 2·E[1[p > θ]·xxᵀ] at w*: the positions below the threshold have no curvature."""
+    model, x = LinearMap(), torch.randn(EXAMPLES, INPUTS, generator=generator(0, "inputs"))
+    directions = random_directions(3, WIDTH)
+    found = second_order_features(model, x, directions, LAYER, calibration=FROZEN)
+    with torch.no_grad():
+        p = model.encoder(x) @ directions.T
+        active = p > p.std(0, correction=0)
+    for place in range(3):
+        h = 2 * torch.linalg.eigvalsh((x.T @ (active[:, place, None] * x) / len(x)).double())
+        wanted = float((0.5 * N_BETA * h / (N_BETA * h + GAMMA)).sum())
+        assert float(found["second_order_llc"][place]) == pytest.approx(wanted, rel=1e-4)
+    assert (found["second_order_llc_gradient"] == 0).all() and found["second_order_llc"].dims == ("feature",)
+    assert (found["second_order_llc_status"] == "ok").all()
+
+
+def test_second_order_of_many_features_by_probes():
+    """As from the whole matrix, within four of the errors that it tells."""
+    model, x = LinearMap(), torch.randn(EXAMPLES, INPUTS, generator=generator(0, "inputs"))
+    found = second_order_features(
+        model, x, random_directions(3, WIDTH), LAYER, loss=Functional(threshold=None), calibration=FROZEN, probes=5,
+        steps=6,
+    )  # fmt: skip
+    assert (found["second_order_llc_se"] > 0).all()
+    assert (abs(found["second_order_llc"] - exact(x)) < ERRORS * found["second_order_llc_se"]).all()
+
+
+def test_second_order_of_the_natural_loss_has_a_gradient_part():
+    """ℓ = cross-entropy of U·(h* + s·u): with s = uᵀ(W - W*)x, g = E[(p - y)ᵀv·x] and h of E[m·xxᵀ], v = U u."""
+    model, x = LinearMap(), torch.randn(EXAMPLES, INPUTS, generator=generator(0, "inputs"))
+    y = torch.randint(3, (EXAMPLES,), generator=generator(0, "labels"))
+    u = random_directions(1, WIDTH)
+    natural = Natural(lambda m, batch: nn.functional.cross_entropy(m(batch[0]), batch[1], reduction="none"))
+    found = second_order_features(model, (x, y), u, LAYER, loss=natural, calibration=FROZEN).isel(feature=0)
+    with torch.no_grad():
+        p, v = model(x).softmax(-1), model.above.weight @ u[0]
+        m = (p * v.square()).sum(1) - (p @ v).square()
+        h, basis = torch.linalg.eigh((x.T @ (m[:, None] * x) / len(x)).double())
+        g = basis.T @ ((p @ v - v[y])[:, None] * x).double().mean(0)
+        kappa = N_BETA * h + GAMMA
+        gradient = -float(((N_BETA * g).square() / kappa * (1 - N_BETA * h / (2 * kappa))).sum())
+    assert float(found["second_order_llc_gradient"]) == pytest.approx(gradient, rel=1e-3) and gradient < -1.0
+    assert float(found["second_order_llc_curvature"]) == pytest.approx(
+        float((0.5 * N_BETA * h / kappa).sum()), rel=1e-3
+    )

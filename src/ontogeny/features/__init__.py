@@ -5,6 +5,7 @@ from ontogeny.features.common import FeatureProblem, feature_problem
 from ontogeny.features.directions import interleaved, random_directions, sae_directions
 from ontogeny.features.estimate import calibrate_features, estimate_features
 from ontogeny.features.losses import Behavioral, Functional, Natural
+from ontogeny.features.second_order import second_order_features
 from ontogeny.features.sites import Site
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "interleaved",
     "random_directions",
     "sae_directions",
+    "second_order_features",
 ]

@@ -26,8 +26,8 @@ from torch.func import vmap
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schema import describe
-from ontogeny.features.common import EXAMPLES_AT_ONCE, CommonGround
-from ontogeny.features.feature import Projection, normalised
+from ontogeny.features.common import EXAMPLES_AT_ONCE, CommonGround, checked_directions
+from ontogeny.features.feature import Projection
 from ontogeny.features.losses import Functional, by_example, divergence
 from ontogeny.features.sites import Site
 from ontogeny.inputs.datasets import as_examples
@@ -71,11 +71,7 @@ def feature_baselines(
         OntogenyError: one sentence on the argument at fault.
     """
     common = CommonGround(model, data, site, Functional(threshold), device=device)
-    rows = normalised(directions).to(common.device, common.dtype)
-    if rows.shape[1] != common.width:
-        raise OntogenyError(
-            f"directions must have the width of the activation at {site}, {common.width}; got {rows.shape[1]}."
-        )
+    rows = checked_directions(directions, common)
     count = common.examples.count
     sizes = [*top]
     if not sizes or any(isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= count for k in sizes):

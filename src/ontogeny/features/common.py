@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.types import Batch, Params
-from ontogeny.features.feature import Feature, Projection, as_feature
+from ontogeny.features.feature import Feature, Projection, as_feature, normalised
 from ontogeny.features.losses import AtCenter, FeatureLoss, OfChain, Targeted, as_rule
 from ontogeny.features.sites import Site, upstream
 from ontogeny.inputs.datasets import Examples, as_examples
@@ -135,6 +135,20 @@ class CommonGround:
         return FeatureProblem(
             self.model, self.examples, FeatureLoss(self.center, self.rule, placed, theta), self.components
         )
+
+
+def checked_directions(directions: Any, common: CommonGround) -> Tensor:
+    """Rows of norm 1 and of the activation's width, (features, width), where the sampling is.
+
+    Raises:
+        OntogenyError: if they are no such rows.
+    """
+    rows = normalised(directions)
+    if rows.shape[1] != common.width:
+        raise OntogenyError(
+            f"directions must have the width of the activation at {common.site}, {common.width}; got {rows.shape[1]}."
+        )
+    return rows.to(common.device, common.dtype)
 
 
 class ManyFeatures:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ontogeny.core.errors import OntogenyError, first_line
+from ontogeny.core.errors import OntogenyError, check_whole, first_line
 from ontogeny.core.rng import generator
 from ontogeny.features.feature import normalised
 from ontogeny.inputs.weight_files import read_weights
@@ -26,9 +26,8 @@ def random_directions(count: int, width: int, seed: int = 0) -> Tensor:
     Raises:
         OntogenyError: if a number is below 1.
     """
-    for name, value in (("count", count), ("width", width)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise OntogenyError(f"{name} must be a whole number of at least 1; got {value!r}.")
+    check_whole("count", count)
+    check_whole("width", width)
     rows = [torch.randn(width, generator=generator(seed, "random direction", k)) for k in range(count)]
     return normalised(torch.stack(rows))
 

@@ -16,17 +16,18 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.progress import progress_bar
 from ontogeny.core.rng import generator
 from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.core.version import __version__
 from ontogeny.estimators.llc import llc_from_draws
-from ontogeny.features.common import CommonGround, ManyFeatures, bytes_a_chain, features_at_once
-from ontogeny.features.feature import Projection, normalised
+from ontogeny.features.common import CommonGround, ManyFeatures, bytes_a_chain, checked_directions, features_at_once
+from ontogeny.features.feature import Projection
 from ontogeny.features.sites import Site
 from ontogeny.inputs.losses import ModuleLoss, undisturbed
-from ontogeny.operators.hessian import hessian_vector_product, krylov_top
+from ontogeny.operators.eigenvalues import krylov_top
+from ontogeny.operators.hessian import hessian_vector_product
 from ontogeny.sampling.calibration import (
     CONDITION,
     SMALL_MODEL,
@@ -103,7 +104,7 @@ def calibrate_features(
         OntogenyError: one sentence on the argument at fault.
     """
     common = CommonGround(model, data, site, loss, components, device)
-    rows = _checked(directions, common)
+    rows = checked_directions(directions, common)
     given = Settings(
         n_beta, localization, None, batch_size, chains, draws, None, None, max_draws, kernel, seed, device
     )  # fmt: skip
@@ -175,11 +176,10 @@ def estimate_features(
     Source: "feature targeted LLC estimation", with the sampler and the errors of this library.
     """
     common = CommonGround(model, data, site, loss, components, device)
-    rows = _checked(directions, common)
-    for name, value in (("draws", draws), ("at_once", at_once)):
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        if not whole and not (name == "at_once" and value is None):
-            raise OntogenyError(f"{name} must be a whole number of at least 1; got {value!r}.")
+    rows = checked_directions(directions, common)
+    check_whole("draws", draws)
+    if at_once is not None:
+        check_whole("at_once", at_once)
     if calibration is None:
         calibration = calibrate_features(
             model, data, rows, site, loss=common.rule, components=common.components, draws=draws, seed=seed,
@@ -344,15 +344,6 @@ class _Sampled(_Losses):
             there = self.loss.center if gone else {name: value[farthest] for name, value in positions.items()}
             found.append(self.steepness(rows[some], thresholds[some], there)[0])
         return np.array(found)
-
-
-def _checked(directions: Any, common: CommonGround) -> Tensor:
-    rows = normalised(directions)
-    if rows.shape[1] != common.width:
-        raise OntogenyError(
-            f"directions must have the width of the activation at {common.site}, {common.width}; got {rows.shape[1]}."
-        )
-    return rows.to(common.device, common.dtype)
 
 
 def _fitting(common: CommonGround, loss: ModuleLoss, calibration: Calibration) -> int:

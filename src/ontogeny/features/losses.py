@@ -153,8 +153,9 @@ class Behavioral:
 class Natural:
     """ℓ(x) = L(x; w*'s pass with f at its value at w) - L(x; w*), L the model's own loss.
 
-    w* need not be a minimum of it: a direction in which the mean loss falls makes λ̂ low, even negative, and the check
-    of a short descent says so. log(1 + ℓ) is not finite where ℓ falls to -1.
+    w* need not be a minimum of it: a direction in which the mean loss falls makes λ̂ low, even negative. The short
+    descent of ``og.estimate_llc`` says so, of many the gradient's part in ``second_order_features``. log(1 + ℓ) is not
+    finite where ℓ falls to -1.
 
     Args:
         loss_fn: ``loss_fn(model, batch)``, per example or position; None: ``NextToken()``.

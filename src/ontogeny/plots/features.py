@@ -1,12 +1,16 @@
-"""Figures of the feature-targeted study: histograms of both kinds with δ, one metric against another, over training."""
+"""Figures of the feature-targeted study: histograms of both kinds with δ, metrics against each other, over training."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import plotly.graph_objects as go
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from plotly.subplots import make_subplots
 
+from ontogeny.analysis.second_order import at_minimum
 from ontogeny.plots import theme
+from ontogeny.plots.curvature import GRADIENT_TITLE
 
 KIND_NAMES = {"sae": "SAE features", "random": "random directions"}
 KIND_COLOURS = {"sae": "#0072b2", "random": "#d55e00"}
@@ -63,6 +67,58 @@ def metric_scatter(
         )
     made.update_xaxes(title_text=names[0])
     made.update_yaxes(title_text=names[1], type="log" if log_y else "linear")
+    return made
+
+
+def predicted_against_measured(table: xr.Dataset) -> go.Figure:
+    """Second order's λ̂ against the measured one, a point a direction, and below it what the gradient takes off.
+
+    table: `kind`, and what `ontogeny.analysis.second_order.at_minimum` reads; dim feature. Hollow points are no minima.
+    """
+    made = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.75, 0.25])
+    made.update_layout(template=theme.template(), height=560, legend={"orientation": "h", "y": 1.08})
+    names = ("llc", "llc_se", "second_order_llc", "second_order_llc_se", "second_order_llc_gradient")
+    llc, llc_se, whole, whole_se, gradient = (np.asarray(table[name].values, dtype=float) for name in names)
+    good, kinds = at_minimum(table).values, table["kind"].values.astype(str)
+    words = [theme.status_name(str(word)) for word in table["second_order_llc_status"].values]
+    ends = [min(0.0, float(_finite([llc, whole]).min(initial=0.0))), float(_finite([llc, whole]).max(initial=1.0))]
+    line = {"color": theme.MUTED, "dash": "dash", "width": 1.3}
+    made.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=line, name="equal", hoverinfo="skip"), row=1, col=1)
+    for kind in dict.fromkeys(kinds.tolist()):
+        at = np.flatnonzero(kinds == kind)
+        name, colour = KIND_NAMES.get(kind, kind), KIND_COLOURS.get(kind, "#7a7f87")
+        symbols = ["circle" if good[k] else "circle-open" for k in at]
+        made.add_trace(
+            go.Scatter(
+                x=theme.compact(llc[at]),
+                y=theme.compact(whole[at]),
+                mode="markers",
+                name=name,
+                marker={"color": colour, "size": 8, "symbol": symbols},
+                error_x={"type": "data", "array": theme.compact(1.96 * llc_se[at]), "thickness": 0.8, "width": 0},
+                error_y={"type": "data", "array": theme.compact(1.96 * whole_se[at]), "thickness": 0.8, "width": 0},
+                customdata=[[int(k) // 2, words[k], float(gradient[k])] for k in at],
+                hovertemplate="%{customdata[0]}: λ̂ = %{x:.4g}, second order %{y:.4g} (%{customdata[1]}),<br>"
+                "of it the gradient's %{customdata[2]:.2g}<extra>" + name + "</extra>",
+            ),
+            row=1,
+            col=1,
+        )
+        made.add_trace(
+            go.Scatter(
+                x=theme.compact(llc[at]),
+                y=theme.compact(np.where(gradient[at] < 0, -gradient[at], np.nan)),
+                mode="markers",
+                showlegend=False,
+                marker={"color": colour, "size": 6, "symbol": symbols},
+                hovertemplate="the gradient takes off %{y:.2g}<extra>" + name + "</extra>",
+            ),
+            row=2,
+            col=1,
+        )
+    made.update_yaxes(title_text="second order", row=1, col=1)
+    made.update_yaxes(title_text=GRADIENT_TITLE, type="log", exponentformat="power", row=2, col=1)
+    made.update_xaxes(title_text="λ̂(nβ, γ) measured, dimensionless", row=2, col=1)
     return made
 
 

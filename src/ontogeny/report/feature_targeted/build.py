@@ -10,8 +10,9 @@ from typing import Any
 import xarray as xr
 
 from ontogeny.plots import features as plots
+from ontogeny.report.curvature import MEANING, comparison_table
 from ontogeny.report.feature_targeted import text
-from ontogeny.report.feature_targeted.summary import DEVELOPMENT, LLC, metrics
+from ontogeny.report.feature_targeted.summary import DEVELOPMENT, LLC, metrics, predicted
 from ontogeny.report.health import describe_health
 from ontogeny.report.page import Section, Table, write_report
 from ontogeny.report.words import number, percent
@@ -37,7 +38,7 @@ def write_feature_report(
 
 
 def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> list[Section]:
-    """The exhibits: histograms with δ, all metrics, the best two against each other, outliers, cards, training."""
+    """The exhibits: histograms, all metrics, the best two together, second order, outliers, cards, training."""
     values = metrics(measured, summary["losses"])
     kinds = measured[summary["losses"][0]]["kind"].values.astype(str)
     told = {name: one["separation"] for name, one in summary["metrics"].items() if one["separation"] is not None}
@@ -65,6 +66,8 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
     out.append(Section("How well each metric tells them apart", table=_metrics(summary), table_caption=_METRICS))
     if summary["correlations"]:
         out.append(_scatter(measured, summary, values, kinds))
+    if summary["second_order"] is not None:
+        out.append(_second_order(measured, summary))
     if summary["outliers"]:
         out.append(Section("Outliers", table=_outliers(summary), table_caption=_OUTLIERS))
     out.append(Section("Directions one by one", table=_cards(summary), table_caption=_CARDS))
@@ -88,6 +91,14 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
 _METRICS = """δ: the share that the best single threshold gets wrong, with a smoothed bootstrap's 95 % interval over
 directions; AUC: the probability that an SAE feature is above a random direction, with Newcombe's interval. Ablation
 effects are averaged over all sequences, or over those that activate the direction most."""
+_MINIMA = """The functional and the behavioral loss have their minimum, 0, at w*: the gradient there is rounding, and
+the Hessian the Gauss-Newton matrix. Of the functional one it knows the positions above the threshold alone; those that
+weights would carry across it are beyond second order."""
+_SECOND_ORDER = """λ̂ against its second-order prediction. Minima: directions whose λ̂ is usable, with a prediction of
+status ok and at most 5 % taken off by the gradient; explained: prediction over λ̂, mean over these directions with its
+95 % Student t interval; beyond: λ̂ less prediction, likewise; agree: they differ by at most 1.96 of their standard
+errors; predicted negative: of the estimates below baseline with a prediction; no posterior: some nβh + γ is not
+positive, so there is no prediction."""
 _OUTLIERS = """Of the best LLC and the best ablation metric: directions more than three robust standard deviations from
 the median of their kind, or on the other kind's side of the best threshold; at most twenty, the farthest first."""
 _CARDS = """The first directions of both kinds: λ̂ ± s.e. (status where it is not ok), the best ablation metric, the
@@ -129,6 +140,27 @@ def _scatter(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any], val
         error of λ̂. Correlation: {text.correlated(told["sae"]["all"])} among SAE features,
         {text.correlated(told["random"]["all"])} among random directions.""",
         alt="A scatter of two metrics, SAE features and random directions in two colours.",
+    )
+
+
+def _second_order(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> Section:
+    told, curved = summary["second_order"], summary["settings"]["curvature"]
+    count, of = summary["settings"]["sequences"], min(curved["sequences"], summary["settings"]["sequences"])
+    sample = "all sequences" if of == count else f"{of:,} of {count:,} sequences, which on average predicts too little"
+    rows = {f"{loss}, {plots.KIND_NAMES[kind]}": one for loss, kinds in told.items() for kind, one in kinds.items()}
+    return Section(
+        "What lies beyond second order",
+        [*MEANING, _MINIMA],
+        figure={loss: plots.predicted_against_measured(predicted(measured, loss)) for loss in told},
+        choice="loss",
+        caption=f"""The first {curved["directions"]} directions of either kind at the (nβ, γ) of λ̂; the Hessian of
+        {sample}. Above: predicted against measured, with ±1.96 standard errors, which of the prediction hold probes and
+        Lanczos steps; on the line they are equal, below it λ̂ is larger. Hollow: left out of the share, as λ̂ is not
+        usable, the gradient takes more than 5 % off, or the prediction's error is above a tenth. Below: what the
+        gradient takes off, logarithmic, where it is more than zero.""",
+        alt="Predicted against measured LLC of SAE features and random directions; below, the gradient's part.",
+        table=comparison_table("loss and kind", rows),
+        table_caption=_SECOND_ORDER,
     )
 
 

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from ontogeny.analysis import below_medians, correlation, difference_interval, separation
+from ontogeny.analysis.second_order import against_second_order
 from ontogeny.estimators.status import usable
 from ontogeny.report.health import count_health
 from ontogeny.report.words import plain
 
-BASELINES, DEVELOPMENT = "baselines", "development"
+BASELINES, CURVATURE, DEVELOPMENT = "baselines", "curvature", "development"
 SAE, RANDOM = "sae", "random"
 FEWEST = 2
 """Values of a kind without which nothing is told apart."""
@@ -57,6 +58,7 @@ def summarise(
             "correlations": {} if None in (llc, ablation) else _together(values[llc], values[ablation], kinds),  # type: ignore[index]
             "outliers": _outliers(values, told, kinds, [name for name in (llc, ablation) if name]),
             "cards": _cards(measured, values, kinds, losses, ablation),
+            "second_order": second_order(measured) if CURVATURE in measured else None,
             "development": _development(measured[DEVELOPMENT]) if DEVELOPMENT in measured else None,
         }
     )
@@ -171,6 +173,30 @@ def _cards(
                 "text": [str(text) for text in table["text"].values[place]],
             }
         )
+    return out
+
+
+def predicted(measured: Mapping[str, xr.Dataset], loss: str) -> xr.Dataset:
+    """λ̂ of one loss with its second-order prediction, of the directions that have one, dim feature."""
+    table = measured[CURVATURE].sel(loss=loss, drop=True)
+    return measured[loss].isel(feature=slice(table.sizes["feature"])).assign(table.data_vars)
+
+
+def second_order(measured: Mapping[str, xr.Dataset]) -> dict[str, dict[str, dict[str, Any]]]:
+    """loss -> kind -> `against_second_order` with each direction a run of its own, and ``taken``.
+
+    ``taken``: the largest share of the curvature's part that the gradient takes off; None where nothing is predicted.
+    """
+    out: dict[str, dict[str, dict[str, Any]]] = {}
+    for loss in measured[CURVATURE]["loss"].values.tolist():
+        table = predicted(measured, loss)
+        out[loss] = {}
+        for kind in (SAE, RANDOM):
+            one = table.isel(feature=np.flatnonzero(table["kind"].values == kind))
+            share = -one["second_order_llc_gradient"] / one["second_order_llc_curvature"]
+            share = share[np.isfinite(share)]
+            taken = float(share.max()) if share.size else None
+            out[loss][kind] = against_second_order(one.expand_dims("checkpoint")) | {"taken": taken}
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ontogeny.report.curvature import MACROS
 from ontogeny.report.words import number, render
 
 ABSTRACT = """
@@ -33,6 +34,22 @@ QUALITY = """
 The sparse autoencoder explains {{ q["explained_variance"] | percent(1) }} of the variance of held-out activations with
 {{ q["l0"] | number }} latents active at a position; {{ q["dead_share"] | percent(1) }} of its latents are dead.
 """
+
+SECOND_ORDER = (
+    MACROS
+    + """
+{%- set names = {"sae": "SAE features", "random": "random directions"} -%}
+Second order, from the Hessian and the gradient at w* at the same nβ and γ, explains of the {{ loss }} λ̂
+{% for kind, one in told.items() -%}
+{% if one["share"]["mean"] is none %}nothing that could be told of {{ names[kind] }}, of whose {{ one["estimates"] }}
+none has a usable λ̂ and a prediction at a minimum{% else %}{{ share_of(one["share"]) }} of {{ names[kind] }}
+({{ one["minima"] }} of {{ one["estimates"] }}; beyond it {{ mean_of(one["beyond"]) }}){% endif %}
+{{- " and " if not loop.last }}
+{%- endfor %}; what remains lies beyond second order.
+{%- set taken = told.values() | map(attribute="taken") | reject("none") | list %}
+{%- if taken %} The gradient at w* takes at most {{ taken | max | percent(1) }} off.{% endif %}
+"""
+)
 
 DEVELOPED = """
 Over training, {{ d["usable"] }} of {{ d["estimates"] }} functional estimates of final features are usable. λ̂ at the end
@@ -67,7 +84,7 @@ def of_metric(name: str, found: Mapping[str, Any]) -> str:
 
 
 def conclusions(summary: Mapping[str, Any]) -> list[str]:
-    """A paragraph a loss, the best ablation, how the two go together, what was trained, what limits it."""
+    """A paragraph a loss, the best ablation, how the two go together, second order, what was trained, the limits."""
     told = summary["metrics"]
     names = [name for name in told if name.endswith(" LLC")]
     if summary["best_ablation"] is not None:
@@ -79,6 +96,8 @@ def conclusions(summary: Mapping[str, Any]) -> list[str]:
             for kind, each in summary["correlations"].items()
         }
         out.append(render(BEST, {**summary, "said": said, "tried": len(told)}))
+    for loss, kinds in (summary["second_order"] or {}).items():
+        out.append(render(SECOND_ORDER, {"loss": loss, "told": kinds}))
     if summary["quality"] is not None:
         out.append(render(QUALITY, {"q": summary["quality"]}))
     if summary["development"] is not None:
@@ -115,5 +134,10 @@ def settings(summary: Mapping[str, Any]) -> dict[str, str | int | float]:
         out[f"{loss}: nβ, γ, ε"] = ", ".join(number(one[name]) for name in ("n_beta", "localization", "step_size"))
         out[f"{loss}: chains × draws, burn-in, batch"] = (
             f"{one['chains']} × {given['draws']}, {one['burn_in']}, {one['batch_size']}"
+        )
+    if "curvature" in given:
+        curved = given["curvature"]
+        out["curvature: directions of a kind, sequences, probes × steps"] = (
+            f"{curved['directions']}, {curved['sequences']:,}, {curved['probes']} × {curved['steps']}"
         )
     return out

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ontogeny.features import calibrate_features, estimate_features, feature_baselines
+from ontogeny.features import calibrate_features, estimate_features, feature_baselines, second_order_features
 from ontogeny.features.common import CommonGround
 from ontogeny.features.feature import Projection
 from ontogeny.sampling.calibration import Calibration
@@ -106,6 +106,29 @@ def _estimated(model: nn.Module, materials: Materials, rows: Tensor, loss: str, 
         device=settings.device,
         progress=False,
     )[list(KEPT)]
+
+
+def curvature(task: Directions) -> xr.Dataset:
+    """Second order's prediction of one loss's λ̂ for some directions, dim ``feature``.
+
+    A feature and the random direction after it have the same probes, so that kinds compare; pairs have each their own.
+    """
+    materials, settings = task.materials, task.materials.settings
+    rows, _ = materials.directions
+    return second_order_features(
+        _model(materials),
+        materials.data,
+        rows[task.first : task.last],
+        settings.site,
+        loss=settings.rule(task.loss),
+        calibration=Calibration.from_dict(json.loads(task.calibration)),
+        samples=settings.curvature.sequences,
+        probes=settings.curvature.probes,
+        steps=settings.curvature.steps,
+        batch_size=settings.curvature.batch_size,
+        seeds=[settings.seed + place // 2 for place in range(task.first, task.last)],
+        device=settings.device,
+    )
 
 
 def baselines(task: Directions) -> xr.Dataset:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
@@ -25,13 +26,14 @@ from ontogeny.studies.feature_targeted.measure import (
     Followed,
     baselines,
     calibrate,
+    curvature,
     estimate,
     follow,
 )
 from ontogeny.studies.feature_targeted.settings import PRESETS
 from ontogeny.studies.start import check_call
 
-BASELINES, DEVELOPMENT = "baselines", "development"
+BASELINES, CURVATURE, DEVELOPMENT = "baselines", "curvature", "development"
 SHOWN_TEXTS = 3
 MEASURED_WITH = ("chains", "draws", "batch_size", "max_draws", "threshold", "seed", "layer", "hook")
 
@@ -48,9 +50,10 @@ def run(
 ) -> Path:
     """Carry out the study and return the path of its report; run again, it goes on where it was.
 
-    Writes ``results.zarr`` (groups "functional", "behavioral", "baselines" and, where the model was trained here,
-    "development"; dim feature with coordinate kind), ``summary.json`` (every figure the report states) and
-    ``report.html``; beside them the text, the model and the sparse autoencoder that were made.
+    Writes ``results.zarr`` (groups "functional", "behavioral", "baselines", "curvature", of the first directions and by
+    loss, and, where the model was trained here, "development"; dim feature with coordinate kind), ``summary.json``
+    (every figure the report states) and ``report.html``; beside them the text, the model and the sparse autoencoder
+    that were made.
 
     Args:
         preset: "quick", "pretrained" or "full".
@@ -81,6 +84,9 @@ def run(
     groups = {loss: _directions(materials, loss, found[loss]) for loss in settings.losses}
     for loss, chunks in groups.items():
         run_chunks(estimate, chunks, store, text=f"{loss} LLCs")
+    curved = {loss: _directions(materials, loss, found[loss], curved=True) for loss in settings.losses}
+    for loss, chunks in curved.items():
+        run_chunks(curvature, chunks, store, text=f"{loss} curvature")
     groups[BASELINES] = _directions(materials, BASELINES, "")
     run_chunks(baselines, groups[BASELINES], store, text="ablations")
     checkpoints = materials.checkpoints
@@ -93,7 +99,7 @@ def run(
             for step in checkpoints.steps
         ]  # fmt: skip
         run_chunks(follow, groups[DEVELOPMENT], store, text="features over training")
-    _write(store, materials, groups, found)
+    _write(store, materials, groups, curved, found)
     return report(store.folder)
 
 
@@ -104,21 +110,28 @@ def _chunk(work: str, materials: Materials, task: Any, *depends: Any) -> Chunk:
     return Chunk(key, task, f"{work} {depends[0]}")
 
 
-def _directions(materials: Materials, name: str, calibration: str) -> list[Chunk]:
-    """All directions, ``settings.chunk`` at a time."""
+def _directions(materials: Materials, name: str, calibration: str, *, curved: bool = False) -> list[Chunk]:
+    """All directions, or the first whose curvature is measured, ``settings.chunk`` at a time."""
     settings = materials.settings
     loss = "" if name == BASELINES else name
-    top = list(settings.top) if name == BASELINES else []
-    ends = [
-        (first, min(first + settings.chunk, 2 * settings.features))
-        for first in range(0, 2 * settings.features, settings.chunk)
-    ]
+    depends: Any = list(settings.top) if name == BASELINES else []
+    work, count = name, 2 * settings.features
+    if curved:
+        work, count = f"{name} curvature", min(2 * settings.curvature.directions, count)
+        depends = asdict(settings.curvature)
+    ends = [(first, min(first + settings.chunk, count)) for first in range(0, count, settings.chunk)]
     return [
-        _chunk(name, materials, Directions(materials, *at, loss, calibration), *at, calibration, top) for at in ends
+        _chunk(work, materials, Directions(materials, *at, loss, calibration), *at, calibration, depends) for at in ends
     ]
 
 
-def _write(store: Store, materials: Materials, groups: dict[str, list[Chunk]], calibrations: dict[str, str]) -> None:
+def _write(
+    store: Store,
+    materials: Materials,
+    groups: dict[str, list[Chunk]],
+    curved: dict[str, list[Chunk]],
+    calibrations: dict[str, str],
+) -> None:
     """Put all that was measured into results.zarr."""
     settings = materials.settings
     kinds = materials.directions[1]
@@ -139,6 +152,12 @@ def _write(store: Store, materials: Materials, groups: dict[str, list[Chunk]], c
         if name == BASELINES:
             table["text"] = (("feature", "shown"), _texts(materials, table["strongest"].values[:, :SHOWN_TEXTS]))
         out[name] = describe(table)
+    predicted = [
+        xr.concat([store.load(chunk.key) for chunk in chunks], "feature", combine_attrs="drop")
+        for chunks in curved.values()
+    ]
+    table = xr.concat(predicted, pd.Index(list(curved), name="loss"), combine_attrs="drop")
+    out[CURVATURE] = describe(table.assign_coords(kind=("feature", kinds[: table.sizes["feature"]])))
     write_zarr(store.folder / "results.zarr", out)
 
 
@@ -166,6 +185,8 @@ def report(folder: Path) -> Path:
     about = read_zarr(results).attrs
     names = [*about["losses"], BASELINES]
     settings = json.loads(about["settings"])
+    if "curvature" in settings:  # results of earlier versions lack it
+        names.append(CURVATURE)
     if settings["trained"] is not None and settings["developed"] and "functional" in names:
         names.append(DEVELOPMENT)
     measured = {name: read_zarr(results, name) for name in names}
