@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from ontogeny.analysis.proportions import clopper_pearson
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.rng import numpy_generator
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -88,7 +87,7 @@ def separation(
     if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
         raise OntogenyError(f"resamples must be a whole number of at least 100; got {resamples!r}.")
     delta, threshold = _delta(one, other)
-    stream = numpy_generator(seed, "separation")
+    stream = np.random.default_rng(seed)
     low, high = _delta_interval(delta, one, other, resamples, level, stream)
     auc = _auc(one, other)
     auc_low, auc_high = _auc_interval(auc, len(one), len(other), level)

@@ -35,12 +35,12 @@ ORDERS = {"fisher_trace": "Fisher trace", "hessian_rank": "Hessian rank", "secon
 
 
 def fishers(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
-    """Figure 15."""
+    """Figure 15: the Fisher trace of each head."""
     return of_heads(measured, summary, [("text", "fisher_trace", {})], "trace (nats/weight²)", group="curvature")
 
 
 def ranks(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
-    """Figure 16, at the (nβ, γ) of each setting."""
+    """Figure 16: the Hessian rank of each head, at the (nβ, γ) of each setting."""
     out = {}
     for view in views(measured, summary):
         one = measured["curvature"].sel(seed=view.seed, setting=view.setting)

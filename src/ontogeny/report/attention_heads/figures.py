@@ -103,13 +103,13 @@ def of_heads(
 
 
 def ablations(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
-    """Figure 17."""
+    """Figure 17: what ablating each head does."""
     rows = [(f"{kind} ablation", "ablation_score", {"ablation": kind}) for kind in KINDS]
     return of_heads(measured, summary, rows, "rise of the loss (nats)")
 
 
 def traces(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
-    """Figure 14."""
+    """Figure 14: the Hessian trace of each head."""
     names = [str(name) for name in measured["behaviour"]["trace_dataset"].values]
     rows = [(name, "hessian_trace", {"trace_dataset": name}) for name in names]
     return of_heads(measured, summary, rows, "trace (nats/weight²)")
