@@ -4,7 +4,8 @@ The sizes and the number of steps of `ontogeny run attention-heads` are to be su
 before the end; this is the trial that says so, and it measures no λ̂. Stopped and run again, it goes on.
 
 OMP_NUM_THREADS=2 python benchmarks/induction_trial.py --out runs/induction-trial
-python benchmarks/induction_trial.py --learning-rate 1e-3 --out runs/induction-trial-slow
+python benchmarks/induction_trial.py --batch-size 32 --steps 2450 --learning-rate 2e-3 --position-start normal \
+    --out runs/induction-trial-large-batch
 """
 
 from __future__ import annotations
@@ -34,14 +35,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="in place of the preset's")
     parser.add_argument("--rows", type=int, help="rows of training text, in place of the preset's")
+    parser.add_argument("--batch-size", type=int, help="rows a step, in place of the preset's")
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--position-start", choices=("normal", "sinusoidal"), help="in place of the preset's")
     parser.add_argument("--mixture", help="text in place of the preset's")
     parser.add_argument("--out", type=Path, default=Path("runs/induction-trial"))
     asked = parser.parse_args()
     settings = PRESETS[asked.preset]
-    changed = {"steps": asked.steps, "rows": asked.rows, "learning_rate": asked.learning_rate}
-    training = replace(settings.training, **{name: value for name, value in changed.items() if value is not None})
-    settings = replace(settings, training=training, datasets={}, mixture=asked.mixture or settings.mixture)
+    names = ("steps", "rows", "batch_size", "learning_rate")
+    changed = {name: getattr(asked, name) for name in names if getattr(asked, name) is not None}
+    settings = replace(
+        settings,
+        training=replace(settings.training, **changed),
+        model=replace(settings.model, position_start=asked.position_start or settings.model.position_start),
+        datasets={},
+        mixture=asked.mixture or settings.mixture,
+    )
     began = time.monotonic()
     text = prepare_text(settings, asked.out / "text")
     print(f"text in {time.monotonic() - began:.0f} s")

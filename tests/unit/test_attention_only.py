@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -182,6 +183,7 @@ def test_the_configuration_survives_json():
         ({"head_width": 0}, "head_width must be a whole number of at least 1; got 0"),
         ({"layer_norm": "LN"}, "layer_norm must be True or False; got 'LN'"),
         ({"positions": "rotary"}, "positions must be 'shortformer' or 'standard'; got 'rotary'"),
+        ({"position_start": "zero"}, "position_start must be 'normal' or 'sinusoidal'; got 'zero'"),
     ],
 )
 def test_impossible_sizes_are_refused(changes, message):
@@ -200,3 +202,21 @@ def test_impossible_sizes_are_refused(changes, message):
 def test_impossible_tokens_are_refused(wrong, message):
     with pytest.raises(OntogenyError, match=message):
         model()(wrong)
+
+
+def test_sinusoidal_positions_make_the_step_back_one_rotation():
+    config = AttentionOnlyConfig(vocabulary=7, context=40, width=8, layers=1, heads=2, position_start="sinusoidal")
+    vectors = AttentionOnly(config).pos_embed.W_pos.detach()
+    turned = torch.linalg.lstsq(vectors[1:].double(), vectors[:-1].double())
+    assert torch.allclose(vectors[1:].double() @ turned.solution, vectors[:-1].double(), atol=1e-5)
+    other = AttentionOnly(replace(config, position_start="normal"))
+    assert all(
+        torch.equal(value, other.state_dict()[name])
+        for name, value in AttentionOnly(config).state_dict().items()
+        if name != "pos_embed.W_pos"
+    )
+
+
+def test_without_layers_positions_stay_what_nothing_reads():
+    model = AttentionOnly(AttentionOnlyConfig(vocabulary=7, context=5, width=8, layers=0, position_start="sinusoidal"))
+    assert not model.pos_embed.W_pos.any()

@@ -6,7 +6,7 @@ from ontogeny.features.directions import interleaved, random_directions, sae_dir
 from ontogeny.features.estimate import calibrate_features, estimate_features
 from ontogeny.features.losses import Behavioral, Functional, Natural
 from ontogeny.features.second_order import second_order_features
-from ontogeny.features.sites import Site
+from ontogeny.features.sites import Site, activations
 
 __all__ = [
     "Behavioral",
@@ -14,6 +14,7 @@ __all__ = [
     "Functional",
     "Natural",
     "Site",
+    "activations",
     "calibrate_features",
     "estimate_features",
     "feature_baselines",

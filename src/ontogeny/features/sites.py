@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError, class_and_first_line
+from ontogeny.core.errors import OntogenyError, check_whole, class_and_first_line
 from ontogeny.core.types import Batch
 from ontogeny.inputs.architecture import architecture, why_unknown
+from ontogeny.inputs.datasets import as_examples
+from ontogeny.inputs.losses import undisturbed
 from ontogeny.inputs.masks import parameter_aliases
 
 HOOKS = ("resid_pre", "resid_post", "attn_out", "mlp_out")
@@ -125,6 +127,31 @@ def activation(model: nn.Module, batch: Batch, place: Place) -> Tensor:
     raise OntogenyError(
         f"site: the forward pass of the {type(model).__name__} never comes to {place.module}; name another."
     )
+
+
+def activations(model: nn.Module, data: Any, site: Site, *, batch_size: int = 64) -> Tensor:
+    """The site's activation at every position of the data: what a sparse autoencoder is trained on.
+
+    Args:
+        model: any module; neither its weights nor its mode change.
+        data: as for ``og.estimate_llc``.
+        site: where.
+        batch_size: examples at once.
+
+    Returns:
+        ``(examples · positions, width)``, float32, on the processor, example by example.
+
+    Raises:
+        OntogenyError: if the site is not there, or a batch size is no whole number of at least 1.
+    """
+    check_whole("batch_size", batch_size)
+    place, device = locate(model, site), next(model.parameters()).device
+    examples, found = as_examples(data, device), []
+    with undisturbed(model), torch.no_grad():
+        for rows in torch.arange(examples.count).split(batch_size):
+            hidden = activation(model, examples.take(rows), place)
+            found.append(hidden.reshape(-1, hidden.shape[-1]).float().cpu())
+    return torch.cat(found)
 
 
 def inputs_of(batch: Batch) -> Any:

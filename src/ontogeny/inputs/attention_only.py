@@ -22,6 +22,7 @@ from ontogeny.core.rng import generator
 
 LAYER_NORM_EPS = 1e-5
 POSITIONS = ("shortformer", "standard")
+POSITION_STARTS = ("normal", "sinusoidal")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class AttentionOnlyConfig:
         layer_norm: whether layers and unembedding read the residual stream through a layer norm.
         positions: "shortformer", position vectors are added to what queries and keys read, in every layer (Press et al.
             2021); or "standard", to the embedded tokens, once.
+        position_start: what position vectors begin as, "normal", like every matrix, or "sinusoidal", sines and cosines
+            of the position of amplitude 1 (Vaswani et al. 2017; Press et al. keep them so). They are learned either
+            way. With the latter the step to the token before is one rotation and heads that take it form sooner.
 
     Raises:
         OntogenyError: if a size is no whole number in its range, the heads do not divide the width, or positions is
@@ -52,6 +56,7 @@ class AttentionOnlyConfig:
     head_width: int | None = None
     layer_norm: bool = True
     positions: str = "shortformer"
+    position_start: str = "normal"
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "context", "width", "layers", "heads", "head_width"):
@@ -63,6 +68,9 @@ class AttentionOnlyConfig:
             raise OntogenyError(f"layer_norm must be True or False; got {self.layer_norm!r}.")
         if self.positions not in POSITIONS:
             raise OntogenyError(f"positions must be {' or '.join(map(repr, POSITIONS))}; got {self.positions!r}.")
+        if self.position_start not in POSITION_STARTS:
+            words = " or ".join(map(repr, POSITION_STARTS))
+            raise OntogenyError(f"position_start must be {words}; got {self.position_start!r}.")
         if self.head_width is None:
             if self.width % self.heads:
                 raise OntogenyError(
@@ -216,13 +224,24 @@ def draw_initial_weights(model: nn.Module, width: int, seed: int) -> None:
                 weight.copy_(drawn * 0.8 / math.sqrt(width))
 
 
+def sinusoids(context: int, width: int) -> Tensor:
+    """sin and cos of p/10000^(2i/width), i < width/2, side by side, shape (context, width).
+
+    >>> sinusoids(2, 2)
+    tensor([[0.0000, 1.0000],
+            [0.8415, 0.5403]])
+    """
+    angles = torch.arange(context)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
+    return torch.cat([angles.sin(), angles.cos()], 1)[:, :width]
+
+
 class AttentionOnly(nn.Module):
     """Tokens (b, p) -> logits of the next token (b, p, V).
 
-    Initial weights: every matrix N(0, 0.64/d), TransformerLens's default; biases 0, layer norms the identity. A
-    residual of unit variance then gives logits of variance 0.64, so a first loss of about ln V + 0.32. Each tensor has
-    a stream of its own, named by its name, so another number of layers or another vocabulary leaves the others as
-    they are; the global random state is neither read nor moved.
+    Initial weights: every matrix N(0, 0.64/d), TransformerLens's default (positions as the config says); biases 0,
+    layer norms the identity. A residual of unit variance then gives logits of variance 0.64, so a first loss of about
+    ln V + 0.32. Each tensor has a stream of its own, named by its name, so another number of layers or another
+    vocabulary leaves the others as they are; the global random state is neither read nor moved.
 
     Args:
         config: sizes.
@@ -238,6 +257,9 @@ class AttentionOnly(nn.Module):
         self.ln_final = LayerNorm(config) if config.layer_norm else nn.Identity()
         self.unembed = Unembed(config.width, config.vocabulary)
         draw_initial_weights(self, config.width, seed)
+        if config.position_start == "sinusoidal" and isinstance(self.pos_embed.W_pos, nn.Parameter):
+            with torch.no_grad():
+                self.pos_embed.W_pos.copy_(sinusoids(config.context, config.width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Integer tokens (b, p) -> logits (b, p, V).

@@ -74,11 +74,14 @@ class Model:
     width: int = 128
     layers: int = 2
     heads: int = 8
+    position_start: str = "sinusoidal"
 
     def config(self, layers: int | None = None) -> AttentionOnlyConfig:
         """As `AttentionOnly` takes it."""
         chosen = self.layers if layers is None else layers
-        return AttentionOnlyConfig(self.vocabulary, self.context, self.width, chosen, self.heads)
+        return AttentionOnlyConfig(
+            self.vocabulary, self.context, self.width, chosen, self.heads, position_start=self.position_start
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Training:
     """Rows of context tokens; each is seen steps·batch_size/rows times."""
     steps: int
     batch_size: int
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-3
     weight_decay: float = 0.05
     warm_up: int = 300
     early: int = 30

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.features import interleaved, random_directions, sae_directions
-from ontogeny.features.sites import activation, locate
+from ontogeny.features import activations, interleaved, random_directions, sae_directions
 from ontogeny.inputs.attention_only import AttentionOnly
 from ontogeny.inputs.checkpoints import Checkpoints
 from ontogeny.inputs.load_weights import load_into
-from ontogeny.inputs.losses import undisturbed
 from ontogeny.inputs.named.models import named_model, tokenizer_file
 from ontogeny.inputs.paths import expanded
 from ontogeny.inputs.text import load_blocks, load_tokenizer, train_tokenizer, write_blocks
@@ -27,7 +24,6 @@ from ontogeny.studies.feature_targeted.settings import KINDS, FeatureTargetedSet
 from ontogeny.training.language_model import train_language_model
 from ontogeny.training.sparse_autoencoder import train_sparse_autoencoder
 
-AT_ONCE = 64
 HELD_OUT = 0.05
 """Of the documents; the data set of λ̂ is of those where the study trains the model."""
 SAMPLE_CHARACTERS = 2_000_000
@@ -101,12 +97,9 @@ class Materials:
         )  # fmt: skip
 
     def _train_sae(self, progress: bool) -> None:
-        settings, model = self.settings, self.model()
-        place, found = locate(model, settings.site), []
-        with undisturbed(model), torch.no_grad():
-            for rows in self.training_rows.split(AT_ONCE):
-                found.append(activation(model, rows, place).flatten(0, 1).float().cpu())
-        autoencoder, quality = train_sparse_autoencoder(torch.cat(found), settings.autoencoder(), progress=progress)
+        settings = self.settings
+        seen = activations(self.model(), self.training_rows, settings.site)
+        autoencoder, quality = train_sparse_autoencoder(seen, settings.autoencoder(), progress=progress)
         said = ""
         try:
             quality.check()
