@@ -8,6 +8,7 @@ the feature alone, under the same calibration and seed, to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,21 +29,14 @@ from ontogeny.features.sites import Site
 from ontogeny.inputs.losses import ModuleLoss, undisturbed
 from ontogeny.operators.eigenvalues import krylov_top
 from ontogeny.operators.hessian import hessian_vector_product
-from ontogeny.sampling.calibration import (
-    CONDITION,
-    SMALL_MODEL,
-    Calibration,
-    default_batch,
-    default_n_beta,
-    one_for_all,
-)
+from ontogeny.sampling.calibration import SMALL_MODEL, Calibration, default_batch, one_for_all
 from ontogeny.sampling.chains import Record, advance, start
 from ontogeny.sampling.draws import diverged, label, noise_share
 from ontogeny.sampling.evaluation import Mode, choose_mode, evaluation, parts_go_together
 from ontogeny.sampling.kernels import get_kernel
 from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
 from ontogeny.sampling.posterior import LocalPosterior
-from ontogeny.sampling.preparation import curvature_batches, full_gradient, round_up
+from ontogeny.sampling.preparation import basis, curvature_batches, full_gradient
 from ontogeny.sampling.problem import build
 from ontogeny.sampling.run import Run
 from ontogeny.sampling.settings import Settings
@@ -79,9 +73,10 @@ def calibrate_features(
 ) -> Calibration:
     """One (nβ, γ), step size, friction and burn-in for all these directions, by the rules of ``og.calibrate``.
 
-    h_max of each direction's loss at w* (of 64 drawn at random, where there are more) decides: γ = nβ·h_max/100 of the
-    steepest, rounded up to 1, 2 or 5 times a power of ten; the steepest and the one of median steepness are warmed up,
-    and the smaller step and the longer burn-in serve all. Which direction is of which kind is not known here.
+    Of 64 directions drawn at random, where there are more, the one whose loss is steepest at w* and the one of median
+    steepness are calibrated: γ = nβ·h_max/100, rounded up to 1, 2 or 5 times a power of ten, h_max where pilot chains
+    go, and then a step and a burn-in. The larger γ, the smaller step and the longer burn-in serve all. Which direction
+    is of which kind is not known here.
 
     Args:
         model: as for :func:`estimate_features`, and so are data, directions, site, loss, components and device.
@@ -122,15 +117,12 @@ def calibrate_features(
                 "localization cannot be chosen: no direction's loss has curvature at w*; give localization, and look "
                 "whether the site is above the weights that are sampled."
             )
-        n_beta = given.n_beta or default_n_beta(common.examples.count)
-        gamma = round_up(n_beta * steepness[order[-1]] / CONDITION) if given.localization is None else localization
-        found = []
-        for place in dict.fromkeys((int(order[-1]), int(order[len(order) // 2]))):
-            settings = Settings(
-                n_beta, gamma, None, batch_size, chains, draws, None, None, max_draws, kernel, seed, device
-            )  # fmt: skip
-            problem = common.problem(features[place], float(thresholds[place]))
-            found.append(Run.prepare(*problem, settings, ALONE).warm_up())
+        places = dict.fromkeys((int(order[-1]), int(order[len(order) // 2])))
+        problems = [common.problem(features[place], float(thresholds[place])) for place in places]
+        if localization is None:
+            needed = [basis(build(*problem, n_beta, device), given).localization for problem in problems]
+            given = replace(given, localization=max(needed))
+        found = [Run.prepare(*problem, given, ALONE).warm_up() for problem in problems]
     return one_for_all(found)
 
 

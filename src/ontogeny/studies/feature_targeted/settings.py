@@ -11,6 +11,8 @@ and log(1 + ℓ). It does not state nβ, γ, ε, the batch, chains or draws, whi
 - What it costs, counted: 4 × 200 steps of 512 tokens are, for 40 directions of the quick preset, 3 TFLOP functional and
   6 behavioral; for 200 of the pretrained one 66 and 107; for 1000 of GPT-2 small 157,000 and 255,000. At 10 GFLOP/s
   that is a quarter of an hour and 5 hours of one core; on a GPU at 20 TFLOP/s 6 hours.
+- The pretrained model is the smallest llama that writes stories, 260,000 weights (A. Karpathy's "tinyllamas"), as a
+  ``transformers`` folder with a file of its text's tokens, in ``models/`` under the folder that the study is run in.
 - The quick model is attention-only, three layers of width 64, so that nothing but torch is needed, on the docstrings of
   the packages installed here; features lie after its second layer, with a layer above them to be read by.
 """
@@ -111,9 +113,9 @@ class FeatureTargetedSettings:
     losses: tuple[str, ...] = ("functional", "behavioral")
     top: tuple[int, ...] = (16, 8)
     chains: int = 4
-    draws: int = 100
+    draws: int = 300
     batch_size: int = 16
-    max_draws: int = 3000
+    max_draws: int = 6000
     """Of a calibration: burn-in is at most a third of it over the chains."""
     chunk: int = 4
     """Directions a chunk, as many of the one kind as of the other."""
@@ -152,7 +154,7 @@ PRESETS = {
         features=100,
         sequences=1000,
         positions=32,
-        model="../shared/models/stories260K",
+        model="models/stories260K",
         tokens="tinystories_tokens.safetensors",
         sae_sequences=2000,
         curvature=Curvature(sequences=500, batch_size=100),
