@@ -113,7 +113,7 @@ class FeatureTargetedSettings:
     losses: tuple[str, ...] = ("functional", "behavioral")
     top: tuple[int, ...] = (16, 8)
     chains: int = 4
-    draws: int = 300
+    draws: int = 400
     batch_size: int = 16
     max_draws: int = 6000
     """Of a calibration: burn-in is at most a third of it over the chains."""
