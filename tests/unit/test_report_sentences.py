@@ -200,6 +200,10 @@ def test_the_relative_error_is_that_of_the_usable_estimates(small_study, summary
     assert "at worst" not in describe_health(summary)["errors"]
 
 
+def test_sentences_of_a_paragraph_stand_apart(summary):
+    assert not [said for said in text.conclusions(summary) if re.search(r"[a-z0-9)]\.[A-Z]", said)]
+
+
 def test_the_conclusions_end_with_what_they_do_not_show(summary):
     last = text.conclusions(summary)[-1]
     below = summary["health"]["regime"]["below_baseline"]

@@ -29,6 +29,7 @@ MACROS = """
 SECOND_ORDER = (
     MACROS
     + """
+{{- " " }}
 {%- set c = second_order -%}
 {%- if c["minima"] -%}
 Where w* is a minimum (λ̂ usable, and the gradient takes at most {{ c["still"] | percent }} off; {{ c["minima"] | integer

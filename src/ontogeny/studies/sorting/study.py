@@ -63,8 +63,8 @@ def run(
     assembled: dict[str, list[xr.Dataset]] = {one.name: [] for one in settings.variants}
     for seed in range(most):  # a seed of every variant before the next: what there is can be reported at any time
         wanted = [one for one in settings.variants if seed < settings.seeds_of(one, asked)]
-        run_chunks(train, [_training(settings, one, seed) for one in wanted], store, text=f"training {seed}")
-        trained = {one.name: store.load(_training(settings, one, seed).key) for one in wanted}
+        run_chunks(train, [training_chunk(settings, one, seed) for one in wanted], store, text=f"training {seed}")
+        trained = {one.name: store.load(training_chunk(settings, one, seed).key) for one in wanted}
         todo = {one.name: plan(settings, one, seed, trained[one.name]["weights"].values) for one in wanted}
         chunks = [chunk for each in todo.values() for chunk, _ in each]
         run_chunks(measure, chunks, store, text=f"measuring {seed}")
@@ -101,7 +101,8 @@ TRAINING = ("early", "linear", "train_batch", "learning_rate", "examples", "fres
 """Settings that training hangs on, so that other estimates of the same checkpoints train nothing anew."""
 
 
-def _training(settings: SortingSettings, variant: Variant, seed: int) -> Chunk:
+def training_chunk(settings: SortingSettings, variant: Variant, seed: int) -> Chunk:
+    """What trains a seed of a variant, under the key that its checkpoints are kept by."""
     depends = {name: getattr(settings, name) for name in TRAINING}
     key = content_key("sorting, train", __version__, depends, asdict(variant), seed)
     return Chunk(key, Training(settings, variant, seed), f"training {variant.name}, seed {seed}")
