@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 
 import ontogeny as og
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.rng import numpy_generator
 from ontogeny.inputs.attention_only import AttentionOnly
 from ontogeny.inputs.checkpoints import Checkpoints
@@ -172,3 +173,12 @@ def test_presets_have_no_more_checkpoints_than_are_kept():
         kept = preset.training.of_seed(0).checkpoints
         assert preset.checkpoints <= len(kept) and preset.training.steps in kept
         assert preset.behaviour.late < preset.model.context and "code" in preset.datasets
+
+
+def test_chunks_go_to_the_executor_asked_for(tiny, asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "PRESETS", {"quick": tiny})
+    with pytest.raises(OntogenyError, match="far enough"):
+        study.run("quick", out=tmp_path / "out", progress=False, workers=2, executor="ray", address="10.0.0.1:6379")
+    [(chunks, given)] = asked
+    assert chunks == tiny.checkpoints
+    assert (given["workers"], given["address"]) == (2, "10.0.0.1:6379")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import ontogeny as og
+from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.weight_files import write_weights
 from ontogeny.report.feature_targeted import claims
 from ontogeny.store import read_zarr, write_zarr
@@ -157,3 +158,12 @@ def test_a_bad_autoencoder_stops_the_study_with_a_sentence(tmp_path, finished):
 def test_wrong_calls(tmp_path, given, text):
     with pytest.raises(og.OntogenyError, match=text):
         study.run(out=tmp_path / "out", **given)
+
+
+def test_chunks_go_to_the_executor_asked_for(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "PRESETS", {"quick": TINY})
+    with pytest.raises(OntogenyError, match="far enough"):
+        study.run("quick", out=tmp_path / "out", progress=False, workers=2, executor="ray", address="10.0.0.1:6379")
+    [(chunks, given)] = asked
+    assert chunks > 0
+    assert (given["workers"], given["address"]) == (2, "10.0.0.1:6379")

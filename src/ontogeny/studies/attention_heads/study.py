@@ -60,12 +60,13 @@ def run(
     """
     check_call(preset, seeds, presets=PRESETS)
     settings = on_text(PRESETS[preset], mixture, datasets or {})
+    run_chunks = partial(get_executor(executor, address), progress=progress, workers=workers)  # refused before any work
     store = Store(out or Path("runs") / f"attention-heads-{preset}", settings.identity())
     text = prepare_text(settings, store.folder / "text", progress)
     references = train_references(settings, text, store.folder / "training", progress)
     place = Place(
         store,
-        partial(get_executor(executor, address), progress=progress, workers=workers),
+        run_chunks,
         {"executor": executor, "address": address, "workers": workers, "progress": progress},
         "cuda" if torch.cuda.is_available() else "cpu",
     )

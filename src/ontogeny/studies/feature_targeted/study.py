@@ -72,10 +72,10 @@ def run(
     if seeds is not None and seeds != 1:
         raise OntogenyError(f"seeds must be 1: this study has one model, and its directions are many; got {seeds}.")
     settings = PRESETS[preset]
+    run_chunks = partial(get_executor(executor, address), progress=progress, workers=workers)  # refused before any work
     store = Store(out or Path("runs") / f"feature-targeted-{preset}", settings.identity())
     materials = Materials(settings, store.folder.absolute())
     materials.make(progress)
-    run_chunks = partial(get_executor(executor, address), progress=progress, workers=workers)
     to_calibrate = {
         loss: _chunk("calibrate", materials, Calibrating(materials, loss), loss) for loss in settings.losses
     }
