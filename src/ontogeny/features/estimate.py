@@ -29,7 +29,7 @@ from ontogeny.features.sites import Site
 from ontogeny.inputs.losses import ModuleLoss, undisturbed
 from ontogeny.operators.eigenvalues import krylov_top
 from ontogeny.operators.hessian import hessian_vector_product
-from ontogeny.sampling.calibration import SMALL_MODEL, Calibration, default_batch, one_for_all
+from ontogeny.sampling.calibration import SMALL_MODEL, Calibration, check_calibration, default_batch, one_for_all
 from ontogeny.sampling.chains import Record, advance, start
 from ontogeny.sampling.draws import diverged, label, noise_share
 from ontogeny.sampling.evaluation import Mode, choose_mode, evaluation, parts_go_together
@@ -177,11 +177,7 @@ def estimate_features(
             model, data, rows, site, loss=common.rule, components=common.components, draws=draws, seed=seed,
             device=device,
         )  # fmt: skip
-    if not isinstance(calibration, Calibration):
-        raise OntogenyError(
-            "calibration must be what calibrate_features returned, an og.Calibration; got "
-            f"{type(calibration).__name__}."
-        )
+    check_calibration(calibration, "calibrate_features")
     with undisturbed(model):
         thresholds = common.thresholds([Projection(row) for row in rows])
         sampled = _Sampled(common, rows[:1], thresholds[:1], calibration, seed)

@@ -64,7 +64,11 @@ class AtCenter:
 
     def hidden(self, batch: Batch) -> Tensor:
         """h*, the activation at the site, (batch, ..., width)."""
-        return at_least_float32(activation(self.model, batch, self.place))
+        return self.seen(self.model, batch)
+
+    def seen(self, model: nn.Module, batch: Batch) -> Tensor:
+        """h, the activation at the same site of a model with other weights, in float32 at least."""
+        return at_least_float32(activation(model, batch, self.place))
 
     def logits(self, batch: Batch) -> Tensor:
         """The model's output, (batch, ..., vocabulary)."""
@@ -114,7 +118,7 @@ class Functional:
         self, center: AtCenter, model: nn.Module, batch: Batch, target: Tensor, feature: Feature, threshold: Tensor
     ) -> Tensor:
         """ℓ of each example, (batch,)."""
-        found = feature.value(at_least_float32(activation(model, batch, center.place)))
+        found = feature.value(center.seen(model, batch))
         wanted = feature.value(target)
         if self.threshold is not None:
             found, wanted = self._gated(found, threshold), self._gated(wanted, threshold)
@@ -144,7 +148,7 @@ class Behavioral:
         self, center: AtCenter, model: nn.Module, batch: Batch, target: Tensor, feature: Feature, threshold: Tensor
     ) -> Tensor:
         """ℓ of each example, (batch,)."""
-        found = feature.value(at_least_float32(activation(model, batch, center.place)))
+        found = feature.value(center.seen(model, batch))
         logits = center.edited(moving(feature, found), lambda: center.logits(batch))
         return by_example(divergence(target, logits))
 
@@ -175,7 +179,7 @@ class Natural:
         self, center: AtCenter, model: nn.Module, batch: Batch, target: Tensor, feature: Feature, threshold: Tensor
     ) -> Tensor:
         """ℓ of each example, (batch,)."""
-        found = feature.value(at_least_float32(activation(model, batch, center.place)))
+        found = feature.value(center.seen(model, batch))
         return by_example(center.edited(moving(feature, found), lambda: self._own(center, batch))) - target
 
     def _own(self, center: AtCenter, batch: Batch) -> Tensor:

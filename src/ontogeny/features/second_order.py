@@ -14,7 +14,7 @@ from ontogeny.features.feature import Projection
 from ontogeny.features.sites import Site
 from ontogeny.inputs.losses import undisturbed
 from ontogeny.metrics.curvature import second_order_llc
-from ontogeny.sampling.calibration import Calibration
+from ontogeny.sampling.calibration import Calibration, check_calibration
 
 
 def second_order_features(
@@ -68,8 +68,7 @@ def second_order_features(
     streams = list(range(len(rows))) if seeds is None else seeds
     if len(streams) != len(rows):
         raise OntogenyError(f"seeds must be as many as the directions, {len(rows)}; got {len(streams)}.")
-    if not isinstance(calibration, Calibration):
-        raise OntogenyError(f"calibration must be an og.Calibration; got {type(calibration).__name__}.")
+    check_calibration(calibration, "calibrate_features")
     features = [Projection(row) for row in rows]
     with undisturbed(model):
         thresholds = common.thresholds(features)

@@ -94,6 +94,18 @@ class Calibration:
         return self.describe()
 
 
+def check_calibration(calibration: object, maker: str = "og.calibrate") -> None:
+    """Refuse what is no calibration; ``maker`` is the function that the caller's users have it from.
+
+    Raises:
+        OntogenyError: naming what came.
+    """
+    if not isinstance(calibration, Calibration):
+        raise OntogenyError(
+            f"calibration must be what {maker} returned, an og.Calibration; got {type(calibration).__name__}."
+        )
+
+
 def one_for_all(found: Sequence[Calibration]) -> Calibration:
     """The calibration that serves all of these, measured at one (nβ, γ): the smallest step, the longest burn-in."""
     return replace(

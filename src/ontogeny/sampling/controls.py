@@ -16,7 +16,7 @@ from ontogeny.core.rng import generator
 from ontogeny.core.schema import describe
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.inputs.losses import LossFunction, Potential
-from ontogeny.sampling.calibration import Calibration
+from ontogeny.sampling.calibration import Calibration, check_calibration
 from ontogeny.sampling.estimate import calibrate, estimate_llc, sample
 
 NO_STEP = 1e-36
@@ -78,10 +78,8 @@ def prior_only(
         OntogenyError: one sentence on the argument at fault.
     """
     known = settings.pop("calibration", None)
-    if known is not None and not isinstance(known, Calibration):
-        raise OntogenyError(
-            f"calibration must be what og.calibrate returned, an og.Calibration; got {type(known).__name__}."
-        )
+    if known is not None:
+        check_calibration(known)
     if known is None and (settings.get("n_beta") is None or settings.get("localization") is None):
         unknown = ("draws", "target_se", "step_size", "burn_in")
         known = calibrate(model, data, loss_fn, **{k: v for k, v in settings.items() if k not in unknown})

@@ -14,7 +14,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.components import by_name, overlaps_in_words, resolve
 from ontogeny.inputs.losses import LossFunction, Potential
 from ontogeny.inputs.shared_forward import SharedForwards, lowest_sampled
-from ontogeny.sampling.calibration import Calibration
+from ontogeny.sampling.calibration import Calibration, check_calibration
 from ontogeny.sampling.preparation import basis, checked
 from ontogeny.sampling.problem import Problem, build
 from ontogeny.sampling.run import Run
@@ -143,10 +143,7 @@ def _along(dim: str, parts: dict[Any, xr.Dataset]) -> xr.Dataset:
 
 def under(calibration: Calibration, settings: Settings) -> Settings:
     """The settings with the calibration's numbers, which may not be given a second time."""
-    if not isinstance(calibration, Calibration):
-        raise OntogenyError(
-            f"calibration must be what og.calibrate returned, an og.Calibration; got {type(calibration).__name__}."
-        )
+    check_calibration(calibration)
     frozen = {name: getattr(calibration, name) for name in FROZEN}
     for name, value in frozen.items():
         came = getattr(settings, name)

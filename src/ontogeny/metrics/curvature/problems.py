@@ -72,15 +72,7 @@ class Sampled:
 
     def gradient(self) -> Tensor:
         """∇L(w*) over all examples, one row, float64, shape ``(1, d)``, loss/weight."""
-        loss, examples = self.problem.loss, self.problem.examples
-        leaves = leaves_of(self.problem.center)
-        total = torch.zeros(1, self.problem.dim, dtype=torch.float64, device=next(iter(leaves.values())).device)
-        for rows in torch.arange(examples.count).split(self.batch_size):
-            with torch.enable_grad():
-                part = loss(leaves, examples.take(rows)).sum() / examples.count
-                found = torch.autograd.grad(part, list(leaves.values()), materialize_grads=True, allow_unused=True)
-            total += torch.cat([value.flatten() for value in found]).double()
-        return total
+        return mean_gradient(self.problem, self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -146,6 +138,18 @@ class Arguments:
         parts = chosen.tensor_split(min(max(groups, math.ceil(count / most)), count))
         batches = [examples.take(part) for part in parts]
         return Sampled(problem, batches, [len(part) for part in parts], positions, (self.seed,))
+
+
+def mean_gradient(problem: Problem, batch_size: int) -> Tensor:
+    """∇L(w*) over all examples of a problem, one row, float64, shape ``(1, d)``, loss/weight."""
+    loss, examples, leaves = problem.loss, problem.examples, leaves_of(problem.center)
+    total = torch.zeros(1, problem.dim, dtype=torch.float64, device=next(iter(leaves.values())).device)
+    for rows in torch.arange(examples.count).split(batch_size):
+        with torch.enable_grad():
+            part = loss(leaves, examples.take(rows)).sum() / examples.count
+            found = torch.autograd.grad(part, list(leaves.values()), materialize_grads=True, allow_unused=True)
+        total += torch.cat([value.flatten() for value in found]).double()
+    return total
 
 
 def _only(components: Any) -> str:

@@ -16,19 +16,21 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from ontogeny.core.types import Params
 from ontogeny.inputs.components import resolve
 from ontogeny.inputs.language_losses import NextToken
 from ontogeny.inputs.load_weights import load_into
-from ontogeny.inputs.losses import ModuleLoss
+from ontogeny.inputs.losses import ModuleLoss, undisturbed
 from ontogeny.inputs.outputs import split_at_output
 from ontogeny.inputs.slices import Slice, slice_of
-from ontogeny.metrics.curvature.problems import GROUPS, Arguments, Numbers, Sampled
+from ontogeny.metrics.curvature.problems import GROUPS, Arguments, Numbers, Sampled, mean_gradient
 from ontogeny.metrics.curvature.second_order import predicted
 from ontogeny.metrics.curvature.spectra import spectra
 from ontogeny.metrics.curvature.trace import numbers
 from ontogeny.operators.fisher import ModelScores
 from ontogeny.operators.trace import Estimate, over_groups
 from ontogeny.operators.vectors import cut
+from ontogeny.sampling.problem import build
 from ontogeny.studies.attention_heads.assemble import side_by_side
 from ontogeny.studies.attention_heads.settings import AttentionHeadsSettings
 
@@ -88,15 +90,13 @@ def fisher_traces(model: nn.Module, rows: Tensor, settings: AttentionHeadsSettin
     def one(sampled: Sampled) -> Numbers:
         loss = sampled.problem.loss
         assert isinstance(loss, ModuleLoss)
-        names, weights = list(sampled.problem.center), list(sampled.problem.center.values())
         estimates: dict[str, list[Estimate]] = {head: [] for head in layout}
         for number, batch in enumerate(sampled.batches):
             scores = ModelScores(partial(split_at_output, loss), sampled.problem.center, batch, "loss")
             stream = sampled.stream("targets", number)
             squares = []
             for _ in range(budget.draws):
-                parts = (part[0] for part in cut(scores.gradient(stream), weights))
-                gradient = dict(zip(names, parts, strict=True))
+                gradient = _by_name(scores.gradient(stream), sampled.problem.center)
                 squares.append([float(_row(gradient, own).square().sum()) for own in layout.values()])
             for head, drawn in zip(layout, np.array(squares).T, strict=True):
                 variance = float(drawn.var(ddof=1)) / len(drawn) if len(drawn) > 1 else np.nan
@@ -111,20 +111,21 @@ def fisher_traces(model: nn.Module, rows: Tensor, settings: AttentionHeadsSettin
 
 def slopes(model: nn.Module, rows: Tensor, heads: Sequence[str]) -> list[Tensor]:
     """∇L over all rows at each head's own weights, one row each, float64, as ``Sampled.gradient`` lays them out."""
-    weights = dict(model.named_parameters())
-    whole = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in weights.items()}
-    for some in rows.split(TOGETHER):
-        with torch.enable_grad():
-            part = NextToken()(model, some).mean() * (len(some) / len(rows))
-            found = torch.autograd.grad(part, list(weights.values()), allow_unused=True, materialize_grads=True)
-        for name, value in zip(weights, found, strict=True):
-            whole[name] += value
+    with undisturbed(model):
+        problem = build(model, rows, NextToken(), None, None, None)
+        whole = _by_name(mean_gradient(problem, TOGETHER), problem.center)
     return [_row(whole, own) for own in _layout(model, heads).values()]
 
 
 def _layout(model: nn.Module, heads: Sequence[str]) -> dict[str, dict[str, Slice]]:
     """Where the weights of each head lie in the parameters."""
     return {head: {name: slice_of(mask) for name, mask in resolve(model, head).items()} for head in heads}
+
+
+def _by_name(row: Tensor, center: Params) -> dict[str, Tensor]:
+    """One row ``(1, d)`` over all weights as tensors of their shapes, in the row's dtype."""
+    like = [value.to(row.dtype) for value in center.values()]
+    return dict(zip(center, (part[0] for part in cut(row, like)), strict=True))
 
 
 def _row(whole: Mapping[str, Tensor], own: Mapping[str, Slice]) -> Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from ontogeny.estimators.llc import ESSENTIALS
 from ontogeny.execution.measure import measure
 from ontogeny.inputs.attention_only import AttentionOnly
 from ontogeny.inputs.checkpoints import Checkpoints
@@ -30,20 +31,7 @@ from ontogeny.studies.attention_heads.settings import CODE, ONE_LAYER, TEXT, Att
 PAIR = "both induction heads"
 """The component of the two heads that look most like induction heads."""
 WHOLE = "all"
-KEPT = (
-    "llc",
-    "llc_se",
-    "r_hat",
-    "ess",
-    "chains_lost",
-    "n_beta",
-    "localization",
-    "step_size",
-    "status",
-    "regime",
-    "h_max",
-    "localisation_ratio",
-)
+KEPT = (*ESSENTIALS, "n_beta", "localization", "step_size")
 """Of an estimate."""
 
 

@@ -11,26 +11,14 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from ontogeny.estimators.llc import ESSENTIALS
 from ontogeny.features import calibrate_features, estimate_features, feature_baselines, second_order_features
 from ontogeny.features.common import CommonGround
 from ontogeny.features.feature import Projection
 from ontogeny.sampling.calibration import Calibration
 from ontogeny.studies.feature_targeted.materials import Materials
 
-KEPT = (
-    "llc",
-    "llc_se",
-    "r_hat",
-    "ess",
-    "chains_lost",
-    "status",
-    "regime",
-    "h_max",
-    "localisation_ratio",
-    "temperature_slope",
-    "temperature_slope_se",
-    "threshold",
-)
+KEPT = (*ESSENTIALS, "temperature_slope", "temperature_slope_se", "threshold")
 """Of an estimate."""
 
 
