@@ -85,7 +85,7 @@ def test_curvature_is_told_at_every_checkpoint_of_the_whole_model(finished):
 def weights_at(folder, place):
     """Flat weights of the first seed of "2 heads"."""
     store = Store(folder, TINY.identity())
-    return store.load(study._training(TINY, TINY.variants[1], 0).key)["weights"].values[place]
+    return store.load(study.training_chunk(TINY, TINY.variants[1], 0).key)["weights"].values[place]
 
 
 def test_the_report_states_what_the_summary_holds(finished):
