@@ -157,6 +157,13 @@ def test_select_by_number_is_even_in_log_step_and_has_both_ends():
         assert len(chosen) == count and chosen[0] == 0 and chosen[-1] == 1003
 
 
+def test_select_by_number_can_be_even_in_the_cube_root_of_the_step():
+    checkpoints = Checkpoints.from_iterable((step, {"a": torch.zeros(1)}) for step in [0, 1, 8, 20, 27, 30, 64])
+    assert checkpoints.select(5, spacing="cube root").steps == (0, 1, 8, 27, 64)
+    with pytest.raises(OntogenyError, match=r"spacing must be one of 'log', 'cube root'; got 'linear'\."):
+        checkpoints.select(5, spacing="linear")
+
+
 def test_a_step_that_is_not_there_is_refused_with_its_neighbours():
     checkpoints = Checkpoints.from_iterable((step, {"a": torch.zeros(1)}) for step in [0, 10, 20, 500])
     with pytest.raises(OntogenyError, match=r"step 12 is no checkpoint; the nearest of the 4 there are: 0, 10, 20"):

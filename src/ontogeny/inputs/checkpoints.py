@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from ontogeny.inputs.weight_files import is_weights, read_json, read_weights, we
 MANIFEST = "manifest.json"
 FORMAT = 1
 """Of the manifest: raised when the meaning of its entries changes."""
+SPACINGS: dict[str, Callable[[float], float]] = {"log": math.log1p, "cube root": math.cbrt}
+"""Functions of the step in which a number of checkpoints is evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -206,15 +208,22 @@ class Checkpoints:
         """Training loss at ``step``, nats a token, where a manifest says (``train_language_model`` says which)."""
         return self._entry(step).loss
 
-    def select(self, steps: int | Iterable[int]) -> Checkpoints:
-        """Fewer of them: the steps named, or so many, evenly spaced in log(step + 1) as nearly as there are any.
+    def select(self, steps: int | Iterable[int], spacing: str = "log") -> Checkpoints:
+        """Fewer of them: the steps named, or so many, as evenly spaced as there are any.
 
         A number includes the first and the last (1: the last alone); one above what there is gives all.
+
+        Args:
+            steps: the steps themselves, or how many.
+            spacing: of a number, even in log(step + 1) ("log"), or in the cube root of the step ("cube root"), which
+                leaves more for late in training: 8 of 1000 steps are 0, 3, 23, 79, 187, 364, 630 and 1000.
         """
+        if spacing not in SPACINGS:
+            raise OntogenyError(f"spacing must be one of {', '.join(map(repr, SPACINGS))}; got {spacing!r}.")
         if isinstance(steps, int) and not isinstance(steps, bool):
             if steps < 1:
                 raise OntogenyError(f"steps must be at least one checkpoint, or the steps themselves; got {steps}.")
-            chosen: Iterable[int] = _evenly(self.steps, steps)
+            chosen: Iterable[int] = _evenly(self.steps, steps, SPACINGS[spacing])
         elif isinstance(steps, Iterable):
             chosen = list(dict.fromkeys(steps))
         else:
@@ -241,12 +250,12 @@ def _check_digest(entry: Entry, weights: Mapping[str, Tensor]) -> str:
     return found
 
 
-def _evenly(steps: tuple[int, ...], count: int) -> list[int]:
+def _evenly(steps: tuple[int, ...], count: int, place: Callable[[float], float]) -> list[int]:
     if count >= len(steps):
         return list(steps)
     if count == 1:
         return [steps[-1]]
-    places = [math.log(step + 1) for step in steps]
+    places = [place(step) for step in steps]
     chosen = [0]
     for number in range(1, count - 1):
         aim = places[0] + (places[-1] - places[0]) * number / (count - 1)

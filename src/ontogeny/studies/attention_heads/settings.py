@@ -184,7 +184,7 @@ class AttentionHeadsSettings:
     training: Training
     samplers: tuple[Sampler, ...]
     checkpoints: int
-    """Of those kept, evenly spaced in log(step + 1)."""
+    """Of those kept, evenly spaced in the cube root of the step."""
     seeds: int
     behaviour: Behaviour = field(default_factory=Behaviour)
     curvature: Curvature = field(default_factory=Curvature)
@@ -215,7 +215,7 @@ PRESETS = {
     "quick": AttentionHeadsSettings(
         "quick",
         Model(),
-        Training(rows=78_400, steps=9800, batch_size=8),  # 10 M tokens, each row once
+        Training(rows=78_400, steps=19_600, batch_size=8),  # 20 M tokens, each row twice
         (Sampler(PAPER),),
         checkpoints=8,
         seeds=1,
@@ -244,7 +244,7 @@ PRESETS = {
 }
 
 DESCRIPTIONS = {
-    "quick": "0.4 M weights, 10 M tokens, 8 checkpoints, 2 × 100 draws",
+    "quick": "0.4 M weights, 20 M tokens, 8 checkpoints, 2 × 100 draws",
     "cpu": "0.4 M weights, 40 M tokens, 20 checkpoints, 4 × 200 draws, two settings",
     "full": "3 M weights, context 1024, 50,000 steps, 50 checkpoints: for a GPU",
 }
