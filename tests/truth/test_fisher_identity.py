@@ -18,6 +18,7 @@ from ontogeny.inputs.sequences import Sequences, importance_weights
 from ontogeny.operators.fisher import empirical_fisher_products
 from ontogeny.operators.gauss_newton import gauss_newton_products
 from ontogeny.operators.linear_operator import Operator
+from ontogeny.operators.output_law import law_of
 from ontogeny.sampling.problem import build
 
 SIGMAS = 4.5
@@ -194,3 +195,21 @@ def test_the_model_draws_from_its_own_distribution():
     assert chi2 < int(common.sum()) + 4.5 * (2 * int(common.sum())) ** 0.5
     again = og.metrics.sample_sequences(model, STARTS, 6000, seed=1)
     assert torch.equal(again.tokens, drawn.tokens)
+
+
+@pytest.mark.parametrize("gap", [4.0, 16.0, 30.0])
+def test_cross_entropy_is_known_for_what_it_is_where_one_class_has_nearly_all_the_probability(gap):
+    # float32, where the covariance of classes cancels: p = 1 - 1e-7 at a gap of 16
+    logits = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
+    logits[:, 2] += gap
+    logits.requires_grad_()
+    losses = functional.cross_entropy(logits, torch.full((64,), 2), reduction="none")
+    law = law_of(logits, losses)
+    assert law.kind == "categorical"
+    torch.testing.assert_close(law.scale, torch.full((64,), 1 / 64), rtol=1e-4, atol=0)
+
+
+def test_a_law_is_not_taken_for_cross_entropy_because_there_is_one_class():
+    output = torch.randn(8, 1, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with pytest.raises(og.OntogenyError, match=r"^loss_fn must be a negative log-likelihood"):
+        law_of(output, (output**4).squeeze(1))

@@ -74,8 +74,17 @@ class Krylov:
         """Nodes and weights after all steps or the first so many."""
         count = steps or self.diagonal.shape[1]
         nodes, vectors = self.eigen(count)
+        weights = vectors[:, 0, :] ** 2
         residual = np.abs(self.beside[:, count - 1, None] * vectors[:, -1, :])
-        return Spectrum(nodes, vectors[:, 0, :] ** 2, self.squared_norms, residual[:, [0, -1]])
+        if np.isfinite(nodes).all():
+            # where the space was complete before the last step, what follows is zeros that belong to no eigenvector
+            complete = (np.cumprod(self.beside[:, :count] > 0, axis=1).sum(1) + 1).clip(max=count)
+            live = (vectors**2 * (np.arange(count) < complete[:, None])[:, :, None]).sum(1) > 0.5
+            lowest = np.where(live, nodes, np.inf).min(1, keepdims=True)
+            nodes, weights = np.where(live, nodes, lowest), np.where(live, weights, 0.0)
+            order = nodes.argsort(axis=1)
+            nodes, weights, residual = (np.take_along_axis(each, order, 1) for each in (nodes, weights, residual))
+        return Spectrum(nodes, weights, self.squared_norms, residual[:, [0, -1]])
 
 
 def lanczos(operator: Operator, starts: Tensor, steps: int, keep: bool = False) -> Krylov:

@@ -53,15 +53,21 @@ def law_of(output: Tensor, losses: Tensor, name: str = "loss_fn") -> Law:
     """
     (slope,) = torch.autograd.grad(losses.mean(), output, create_graph=True)
     value = output.detach()
-    first, second = (_normal_like(value, seed) for seed in (0, 1))
+    plain = [_normal_like(value, seed) for seed in (0, 1)]
     if slope.requires_grad:
-        (image,) = torch.autograd.grad(slope, output, first, create_graph=True)
-        (again,) = torch.autograd.grad(slope, output, second, retain_graph=True)
-        laws = [_categorical(value, first, image.detach())]
+
+        def bend(vector: Tensor) -> Tensor:
+            return torch.autograd.grad(slope, output, vector, create_graph=True)[0]
+
+        image = bend(plain[0])
+        if value.dim() > 1 and value.shape[-1] > 1:
+            first, second = (_but_for_the_likeliest(value, vector) for vector in plain)
+            law = _categorical(value, first, bend(first).detach())
+            if _close(_bend(law, second), bend(second).detach()):
+                return law
         if not _depends_on(image, output):
-            laws.append(_normal(value, first, image.detach()))
-        for law in laws:
-            if law is not None and _close(_bend(law, second), again):
+            law = _normal(value, plain[0], image.detach())
+            if _close(_bend(law, plain[1]), bend(plain[1]).detach()):
                 return law
     raise OntogenyError(
         f"{name} must be a negative log-likelihood whose targets can be drawn: cross-entropy of logits over the last "
@@ -78,9 +84,16 @@ def _depends_on(image: Tensor, output: Tensor) -> bool:
     return third is not None and bool(third.any())
 
 
-def _categorical(output: Tensor, vector: Tensor, image: Tensor) -> Law | None:
-    if output.dim() < 2:
-        return None
+def _but_for_the_likeliest(output: Tensor, vector: Tensor) -> Tensor:
+    """The vector with 0 for each position's likeliest class.
+
+    A covariance of classes does not see a constant, and so none is lost; without this all that is left of a position
+    where one class has nearly all the probability would be the difference of two numbers that agree to rounding.
+    """
+    return vector.scatter(-1, output.argmax(-1, keepdim=True), 0.0)
+
+
+def _categorical(output: Tensor, vector: Tensor, image: Tensor) -> Law:
     covariance = _of_softmax(output, vector)
     size = (vector * covariance).sum(-1)
     scale = (vector * image).sum(-1) / size.clamp(min=torch.finfo(size.dtype).tiny)

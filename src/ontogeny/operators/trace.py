@@ -81,14 +81,15 @@ def over_groups(groups: Sequence[Estimate], sizes: Sequence[int], share: float) 
 
     With p the probes' variance of a group and s² the groups' variance, which holds p too, the variance of the mean of
     G groups is (f·p + (1 - f)·s²)/G: f is the ``share`` of all examples that are in the groups, so f = 1 leaves the
-    probes alone and f = 0 counts the sample of examples in full. With one group only the probes' variance is known.
+    probes alone and f = 0 counts the sample of examples in full. One group says nothing of the choice of examples: then
+    the error is NaN, unless all are in it.
     """
     weights = [size / sum(sizes) for size in sizes]
     value = sum(w * group.value for w, group in zip(weights, groups, strict=True))
     spread = sum(w**2 for w in weights)  # 1/G for equal groups
     own = sum(group.variance for group in groups) / len(groups)
     if len(groups) == 1:
-        return value, math.sqrt(own)
+        return value, math.sqrt(own) if share == 1 else math.nan
     between = sum((group.value - value) ** 2 for group in groups) / (len(groups) - 1)
     if math.isnan(own):  # one probe a group: the groups' variance is all there is
         return value, math.sqrt(spread * between)

@@ -14,7 +14,7 @@ from ontogeny.metrics.curvature.spectra import Spectra, spectra
 from ontogeny.operators.second_order import curvature_part, pull
 
 UNRESOLVED = 0.1
-"""Of the prediction: a standard error larger than that is said in the status."""
+"""Of the sizes of its two parts: a standard error of the prediction larger than that is said in the status."""
 
 
 def second_order_llc(
@@ -65,7 +65,8 @@ def second_order_llc(
     Returns:
         ``second_order_llc``, ``second_order_llc_curvature``, ``second_order_llc_gradient``, each with ``_se``, all
         dimensionless; ``second_order_llc_status``: "ok", "no_posterior" (some κ is not positive: then NaN),
-        "unresolved" (error above a tenth of the parts, or unknown), "not_finite". Dims ``component``, ``dataset``.
+        "unresolved" (error unknown or above a tenth of the parts' sizes, or too few steps to tell whether all κ are
+        positive), "not_finite". Dims ``component``, ``dataset``.
 
     Raises:
         OntogenyError: one sentence on the argument at fault.
@@ -88,12 +89,12 @@ def predicted(found: Spectra, n_beta: float, localization: float) -> Numbers:
     nothing = {name: math.nan for plain in names for name in (plain, f"{plain}_se")}
     if not found.finite:
         return nothing | {"second_order_llc_status": "not_finite"}
-    if n_beta * found.ends[0] + localization <= 0:
+    if n_beta * found.lowest + localization <= 0:  # a Ritz value: no eigenvalue's least is above it
         return nothing | {"second_order_llc_status": "no_posterior"}
     curvature, curvature_se = found.total(lambda h: curvature_part(h, n_beta, localization))
     gradient, gradient_se = found.along(lambda h: -pull(h, n_beta, localization))
     error = math.hypot(curvature_se, gradient_se)
-    unresolved = not error <= UNRESOLVED * (abs(curvature) + abs(gradient))
+    unresolved = not error <= UNRESOLVED * (abs(curvature) + abs(gradient)) or n_beta * found.ends[0] <= -localization
     return {
         "second_order_llc": curvature + gradient,
         "second_order_llc_se": error,

@@ -45,6 +45,12 @@ class Spectra:
         (low, high), (other_low, other_high) = self.random.ends, self.start.ends
         return min(low, other_low), max(high, other_high)
 
+    @property
+    def lowest(self) -> float:
+        """The lowest node: no more than a bound from above of the least eigenvalue, unless exact."""
+        each = [self.random] if self.start is None else [self.random, self.start]
+        return min(float(one.nodes[:, 0].min()) for one in each)
+
     def total(self, function: Callable[[Floats], Floats]) -> tuple[float, float]:
         """Σ_i f(h_i) over all eigenvalues, and its standard error: probes, and what the last steps changed."""
         each = self.random.integrate(function)

@@ -40,7 +40,8 @@ def hessian_trace(
     ``samples`` examples are drawn without replacement and cut into groups (ten, or more where a batch would not hold
     one); each group has ``probes`` of its own, so the whole has ten times as many at the same cost, and the spread
     between groups tells what the choice of examples adds to the error. With all examples in the sample the error is
-    that of the probes alone. Examples and probes are the same for every checkpoint, component and data set.
+    that of the probes alone, unless each group has but one probe. Examples and probes are the same for every
+    checkpoint, component and data set.
 
     Args:
         model: as in :func:`ontogeny.estimate_llc`, as are data, loss_fn and components.
@@ -56,8 +57,8 @@ def hessian_trace(
         device: where to compute; None: where the model is.
 
     Returns:
-        ``hessian_trace``, ``hessian_trace_se`` (loss/weight²) and ``hessian_trace_status`` ("ok", "not_finite") with
-        dims ``component`` and ``dataset``.
+        ``hessian_trace``, ``hessian_trace_se`` (loss/weight²) and ``hessian_trace_status`` ("ok"; "no_error", where
+        one example or probe tells none; "not_finite") with dims ``component`` and ``dataset``.
 
     Raises:
         OntogenyError: one sentence on the argument at fault.
@@ -102,6 +103,6 @@ def group_traces(
 
 
 def numbers(name: str, value: float, error: float) -> Numbers:
-    """A number under its name, with its error and whether it is one."""
-    status = "ok" if math.isfinite(value) else "not_finite"
+    """A number under its name, with its error and whether there are both."""
+    status = "not_finite" if not math.isfinite(value) else "ok" if math.isfinite(error) else "no_error"
     return {name: value, f"{name}_se": error, f"{name}_status": status}

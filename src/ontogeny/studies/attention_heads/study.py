@@ -14,12 +14,13 @@ import xarray as xr
 
 from ontogeny.core.version import __version__
 from ontogeny.execution.executors import executor as get_executor
+from ontogeny.inputs.attention_only import AttentionOnly
 from ontogeny.store import Store, read_zarr, write_text, write_zarr
 from ontogeny.studies.attention_heads.assemble import GROUPS, Measured, in_groups, joined
 from ontogeny.studies.attention_heads.one_seed import Place, measure_seed
 from ontogeny.studies.attention_heads.settings import PRESETS, TEXT, AttentionHeadsSettings
-from ontogeny.studies.attention_heads.text import prepare_text
-from ontogeny.studies.attention_heads.training import train_references
+from ontogeny.studies.attention_heads.text import StudyText, prepare_text
+from ontogeny.studies.attention_heads.training import models_of, references, train, training_chunks
 from ontogeny.studies.start import check_call, check_measured
 
 
@@ -39,8 +40,8 @@ def run(
 
     Writes ``text/`` (tokenizer and rows), ``training/`` (checkpoints of every model), ``results.zarr`` (groups
     ``behaviour``, ``curvature``, ``heads``, ``whole``, ``contexts`` and ``training``), ``summary.json`` (every figure
-    the report states) and ``report.html``. Models are trained in this process, with all its threads; everything else is
-    chunks for the executor. On several machines the folder must be one that all of them reach.
+    the report states) and ``report.html``. Everything is chunks for the executor, a model's training one of them. On
+    several machines the folder must be one that all of them reach.
 
     Args:
         preset: "quick", "cpu" or "full".
@@ -63,7 +64,6 @@ def run(
     run_chunks = partial(get_executor(executor, address), progress=progress, workers=workers)  # refused before any work
     store = Store(out or Path("runs") / f"attention-heads-{preset}", settings.identity())
     text = prepare_text(settings, store.folder / "text", progress)
-    references = train_references(settings, text, store.folder / "training", progress)
     place = Place(
         store,
         run_chunks,
@@ -71,11 +71,26 @@ def run(
         "cuda" if torch.cuda.is_available() else "cpu",
     )
     asked = max(seeds or settings.seeds, _seeds_there(store))
+    smaller = _train(settings, text, asked, place)
     found: list[Measured] = []
     for seed in range(asked):
-        found.append(measure_seed(settings, text, references, seed, place))
+        found.append(measure_seed(settings, text, smaller, seed, place))
         _write(store, settings, found)
     return report(store.folder)
+
+
+def _train(settings: AttentionHeadsSettings, text: StudyText, seeds: int, place: Place) -> dict[str, AttentionOnly]:
+    """Train every model beside the others, each in one worker; returns the references."""
+    folder = (place.store.folder / "training").resolve()
+    place.run_chunks(
+        train,
+        training_chunks(models_of(settings, folder, seeds), text.training),
+        place.store,
+        text="training the models",
+        shared={"text": text.training, "device": place.device},
+        gpus=torch.cuda.device_count() if place.device == "cuda" else 0,
+    )
+    return references(settings, text, folder, place.where["progress"])
 
 
 def on_text(
