@@ -29,7 +29,7 @@ TARGET = 0.02
 
 
 def prepared(rows, positions, train):
-    """A two-layer attention-only transformer of 108,000 weights, trained a little on rows that repeat themselves."""
+    """A two-layer attention-only transformer of 100,212 weights, trained a little on rows that repeat themselves."""
     torch.manual_seed(0)
     config = og.AttentionOnlyConfig(vocabulary=500, context=positions, width=64, layers=2, heads=4)
     model, loss = og.AttentionOnly(config), og.NextToken()

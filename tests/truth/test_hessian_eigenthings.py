@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import ontogeny as og
 import tiny
@@ -26,6 +27,13 @@ def theirs(model):
 
 def vectors(dim, count=5):
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def wide():
+    """More hidden units than `tiny.Regression` has."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 1)).double()
 
 
 def test_products():
@@ -57,7 +65,7 @@ def test_gauss_newton_products():
 
 
 def test_the_trace_and_the_largest_eigenvalue():
-    model = tiny.Regression(torch.float64)
+    model = wide()  # 81 weights: neither the trace by unit vectors nor the ends from the whole matrix
     found = peer.trace(theirs(model), num_matvecs=600, method="hutchinson", seed=0)
     ours = og.metrics.hessian_trace(model, DATA, tiny.squares, samples=tiny.EXAMPLES, probes=50)
     error = np.hypot(found.stderr, ours["hessian_trace_se"].item())

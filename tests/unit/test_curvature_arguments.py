@@ -56,7 +56,7 @@ DRAWN = og.metrics.sample_sequences(LANGUAGE_MODEL, TOKENS, 2)
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("hessian_trace", {"samples": 0}, r"^samples must be a whole number of at least 1; got 0\. Leave it out"),
+        ("hessian_trace", {"samples": 0}, r"^samples must be a whole number of at least 1; got 0\.$"),
         ("hessian_trace", {"probes": 2.5}, r"^probes must be a whole number of at least 1; got 2\.5\."),
         ("hessian_trace", {"batch_size": -1}, r"^batch_size must be a whole number of at least 1; got -1\."),
         ("hessian_trace", {"method": "exact"}, r"^method must be one of 'hutchinson', 'hutch\+\+'; got 'exact'\."),
@@ -168,9 +168,11 @@ def test_the_methods_of_the_source():
     spectrum = [5000.0, 900.0, 450.0, 300.0, 100.0, -20.0] + [1.0] * 200
     fixed = og.metrics.hessian_rank(well(*spectrum), method="fixed", exact=False, probes=30)
     assert fixed["rank_threshold"].item() == 500
-    assert abs(fixed["hessian_rank"].item() - 2.4) < 1.5
+    # the diagonal makes every probe exact; 450 is counted by a third, since the range rises that slowly
+    assert fixed["hessian_rank"].item() == pytest.approx(2.35, abs=0.01) and fixed["rank_resolution"].item() > 50
     adaptive = og.metrics.hessian_rank(well(*spectrum), method="adaptive", exact=False)
     assert adaptive["rank_threshold"].item() == pytest.approx(350, rel=1e-6)
+    assert adaptive["hessian_rank_status"].item() == "unresolved"  # 200 eigenvalues of 1 below a rise as wide as τ
     assert adaptive["hessian_rank_se"].item() == pytest.approx((2 * adaptive["hessian_rank"].item()) ** 0.5)
     assert adaptive.attrs["probes"] == 1 and adaptive.attrs["samples"] == 3 and adaptive.attrs["degree"] == 100
 

@@ -13,6 +13,8 @@ from ontogeny.operators.vectors import flatten, unflatten_like
 
 SMALL = 16
 """Up to so many weights the matrix is built and solved."""
+UNCONVERGED = 50
+"""Lanczos steps where ARPACK's restarts do not converge: a bound from below, within some per cent."""
 
 
 def largest_eigenvalue(product: Callable[[Params], Params], start: Params, tolerance: float = 1e-3) -> float:
@@ -22,7 +24,7 @@ def largest_eigenvalue(product: Callable[[Params], Params], start: Params, toler
     the matrix is built and solved. A Ritz value is a lower bound. Units: loss/weight². NaN where a product is not
     finite.
     """
-    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
     first = flatten(start)
     dim = first.size
@@ -41,6 +43,8 @@ def largest_eigenvalue(product: Callable[[Params], Params], start: Params, toler
     operator = LinearOperator((dim, dim), matvec=apply, dtype=np.float64)
     try:
         return float(eigsh(operator, k=1, which="LA", v0=first, tol=tolerance, return_eigenvectors=False)[0])
+    except ArpackNoConvergence:
+        return krylov_top(product, start, UNCONVERGED)[0]
     except ArpackError:  # as where the curvature is zero but for rounding
         return float(first @ image / (first @ first))
 
@@ -72,11 +76,11 @@ def krylov_top(product: Callable[[Params], Params], start: Params, steps: int) -
     return float(values[-1]), unflatten_like(vectors[:, -1] @ space, start)
 
 
-def extreme_eigenvalues(operator: Operator, tolerance: float = 1e-3, seed: int = 0) -> tuple[float, float]:
+def extreme_eigenvalues(operator: Operator, start: np.ndarray, tolerance: float = 1e-3) -> tuple[float, float]:
     """The algebraically smallest and largest eigenvalue, by ARPACK, relative error about ``tolerance``; loss/weight².
 
-    NaN where a product is not finite, or where ARPACK does not converge, as on a curvature that is zero but for
-    rounding.
+    ``start``, shape ``(d,)``, is where the Krylov space begins. NaN where a product is not finite, or where ARPACK does
+    not converge, as on a curvature that is zero but for rounding.
     """
     from scipy.sparse.linalg import ArpackError, eigsh
 
@@ -86,7 +90,6 @@ def extreme_eigenvalues(operator: Operator, tolerance: float = 1e-3, seed: int =
             return math.nan, math.nan
         values = np.linalg.eigvalsh(matrix)
         return float(values[0]), float(values[-1])
-    start = np.random.default_rng(seed).standard_normal(operator.dim)
     image = operator.scipy() @ start
     if not np.isfinite(image).all():
         return math.nan, math.nan

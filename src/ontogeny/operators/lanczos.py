@@ -70,6 +70,11 @@ class Krylov:
         values, vectors = np.linalg.eigh(matrices)
         return values, vectors
 
+    def complete(self, steps: int | None = None) -> NDArray[np.int64]:
+        """Of each start, after how many steps nothing new came: the zeros that follow belong to no eigenvector."""
+        count = steps or self.diagonal.shape[1]
+        return (np.cumprod(self.beside[:, :count] > 0, axis=1).sum(1) + 1).clip(max=count)
+
     def spectrum(self, steps: int | None = None) -> Spectrum:
         """Nodes and weights after all steps or the first so many."""
         count = steps or self.diagonal.shape[1]
@@ -77,9 +82,7 @@ class Krylov:
         weights = vectors[:, 0, :] ** 2
         residual = np.abs(self.beside[:, count - 1, None] * vectors[:, -1, :])
         if np.isfinite(nodes).all():
-            # where the space was complete before the last step, what follows is zeros that belong to no eigenvector
-            complete = (np.cumprod(self.beside[:, :count] > 0, axis=1).sum(1) + 1).clip(max=count)
-            live = (vectors**2 * (np.arange(count) < complete[:, None])[:, :, None]).sum(1) > 0.5
+            live = (vectors**2 * (np.arange(count) < self.complete(count)[:, None])[:, :, None]).sum(1) > 0.5
             lowest = np.where(live, nodes, np.inf).min(1, keepdims=True)
             nodes, weights = np.where(live, nodes, lowest), np.where(live, weights, 0.0)
             order = nodes.argsort(axis=1)

@@ -19,17 +19,16 @@ COLUMNS = 64
 
 
 class Operator:
-    """A symmetric linear map of the d selected weights; counts its products in ``products``."""
+    """A symmetric linear map of the d selected weights."""
 
     def __init__(self, product: Product, params: Params) -> None:
-        self._product, self.products = product, 0
+        self._product = product
         self.dim = size(params)
         first = next(iter(params.values()))
         self.device, self.dtype = first.device, first.dtype
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Images of the rows of ``vectors``, shape ``(k, d)``, in their dtype."""
-        self.products += len(vectors)
         return self._product(vectors)
 
     def dense(self) -> np.ndarray:

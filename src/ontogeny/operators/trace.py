@@ -35,13 +35,14 @@ def hutchinson(operator: Operator, probes: int, stream: torch.Generator) -> Esti
         units = torch.eye(operator.dim, dtype=operator.dtype, device=operator.device)
         return Estimate(float(operator(units).diagonal().double().sum()), 0.0)
     vectors = _probes(operator, probes, stream)
-    return _mean(torch.linalg.vecdot(vectors, operator(vectors)))
+    return mean_of(torch.linalg.vecdot(vectors, operator(vectors)))
 
 
 def hutch_plus_plus(operator: Operator, probes: int, stream: torch.Generator) -> Estimate:
     """tr A = tr QᵀAQ, exactly, + Hutchinson on what is orthogonal to Q; Q spans A·S, S Rademacher, a third each.
 
-    Better where a few eigenvalues make up the trace. Source: Meyer, Musco, Musco and Woodruff, arXiv:2010.09649.
+    Better where a few eigenvalues make up the trace. A third is at least one, so that fewer than three probes take
+    three products, and fewer than four tell no variance. Source: Meyer, Musco, Musco and Woodruff, arXiv:2010.09649.
     """
     if probes >= operator.dim:
         return hutchinson(operator, probes, stream)
@@ -51,7 +52,7 @@ def hutch_plus_plus(operator: Operator, probes: int, stream: torch.Generator) ->
     exact = float(torch.linalg.vecdot(basis, operator(basis)).double().sum())
     vectors = _probes(operator, max(probes - 2 * third, 1), stream)
     vectors = vectors - (vectors @ basis.T) @ basis
-    rest = _mean(torch.linalg.vecdot(vectors, operator(vectors)))
+    rest = mean_of(torch.linalg.vecdot(vectors, operator(vectors)))
     return Estimate(exact + rest.value, rest.variance)
 
 
@@ -70,7 +71,8 @@ def _probes(operator: Operator, count: int, stream: torch.Generator) -> Tensor:
     return rademacher(count, operator.dim, stream, operator.dtype).to(operator.device)
 
 
-def _mean(values: Tensor) -> Estimate:
+def mean_of(values: Tensor) -> Estimate:
+    """Of independent terms; the variance is that of their mean, NaN of one."""
     values = values.double()
     variance = float(values.var()) / len(values) if len(values) > 1 else math.nan
     return Estimate(float(values.mean()), variance)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from torch import nn
 
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.rng import numpy_generator
 from ontogeny.inputs.losses import LossFunction, Potential
 from ontogeny.metrics.curvature.problems import Arguments, Numbers, Sampled, check_counts, check_positive
 from ontogeny.metrics.curvature.spectra import spectra
@@ -48,7 +51,7 @@ def spectral_density(
         samples: examples drawn, at most all.
         probes: random starts.
         steps: Lanczos steps from each.
-        points: of the grid, from below the spectrum to above it.
+        points: of the grid, from below the spectrum to above it, no further apart than ``width``.
         width: standard deviation of the normals, loss/weight²; by rule a fortieth of the spectrum's extent.
         exact: True: from the eigenvalues of the whole matrix; None: where that takes no more products.
         batch_size: examples at once; by rule that of ``estimate_llc``.
@@ -78,6 +81,7 @@ def spectral_density(
             grid, values, errors = nothing, nothing, nothing
         else:
             spread = width or max(high - low, 1e-12 + 1e-6 * abs(high)) / 40
+            _check_grid(low, high, spread, points)
             grid = np.linspace(low - ROOM * spread, high + ROOM * spread, points)
             values, errors = density(found.random, grid, spread)
             errors = np.zeros(points) if found.exact else errors
@@ -90,7 +94,17 @@ def spectral_density(
             "density_status": "ok" if found.finite else "not_finite",
         }
 
-    return arguments.measure(one, probes=probes, steps=steps)
+    return arguments.measure(one, probes=probes, steps=steps, points=points, width=width, exact=exact)
+
+
+def _check_grid(low: float, high: float, width: float, points: int) -> None:
+    """Refuse a grid so coarse that bells fall between its points."""
+    needed = math.ceil((high - low) / width + 2 * ROOM) + 1
+    if points < needed:
+        raise OntogenyError(
+            f"points must be at least {needed} for normals of width {width:.3g} between {low:.3g} and {high:.3g}, or "
+            f"they fall between the points; got {points}. A larger width takes fewer."
+        )
 
 
 def extreme_eigenvalues(
@@ -120,7 +134,8 @@ def extreme_eigenvalues(
     check_positive(tolerance=tolerance)
 
     def one(sampled: Sampled) -> Numbers:
-        low, high = both_ends(sampled.hessian(), tolerance, seed)
+        start = numpy_generator(seed, "extreme eigenvalues").standard_normal(sampled.problem.dim)
+        low, high = both_ends(sampled.hessian(), start, tolerance)
         fine = np.isfinite([low, high]).all()
         return {"hessian_min": low, "hessian_max": high, "extreme_status": "ok" if fine else "not_finite"}
 

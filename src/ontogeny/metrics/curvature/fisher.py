@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -27,11 +26,12 @@ from ontogeny.metrics.curvature.trace import group_traces, numbers
 from ontogeny.operators.fisher import Gradients, ModelScores
 from ontogeny.operators.gauss_newton import gauss_newton_products
 from ontogeny.operators.hessian import hessian_products
-from ontogeny.operators.trace import Estimate, over_groups, rademacher
+from ontogeny.operators.trace import Estimate, mean_of, over_groups, rademacher
 
 CONTEXTS = ("data", "model")
 ESTIMATORS = ("scores", "gauss_newton", "hessian")
 UNITS = ("position", "example")
+NO_LAW = "model must be a torch.nn.Module with a law of its outputs; got a Potential, which has none."
 LEAST_WEIGHTED = 0.25
 """Of the sequences, the least that importance weights may leave in effect at any position."""
 
@@ -67,7 +67,7 @@ def fisher_trace(
         contexts: "data": inputs (and preceding tokens) of the data, p(y|x,w); "model": whole sequences from p(x|w),
             appendix D.2 of the source.
         estimator: "scores": squared gradients of targets drawn by position, one gradient a probe; "gauss_newton":
-            Hutchinson on products with targets integrated out, three to four gradients a probe; "hessian": Hutchinson
+            Hutchinson on products with targets integrated out, two to three gradients a probe; "hessian": Hutchinson
             on the Hessian at sequences from the model, as in the source, and so only with contexts="model".
         samples: examples or sequences; 30 in the source.
         probes: draws of targets, or probes, of each group of examples; 5 in the source.
@@ -88,11 +88,13 @@ def fisher_trace(
 
     Source: Wang et al., arXiv:2410.02984, appendix D.2; Martens, arXiv:1412.1193.
     """
-    _check(contexts, estimator, sequences)
+    _check(contexts, estimator, sequences, data)
     check_counts(probes=probes)
     given = Arguments(model, data, loss_fn, components, samples, batch_size, seed, device)
     drawn: dict[str, Sequences] = {}
     if contexts == "model":
+        if not isinstance(model, nn.Module):
+            raise OntogenyError(NO_LAW)
         named = data if type(data) is dict else {"data": data}
         drawn = {name: sequences or sample_sequences(model, values, samples, seed) for name, values in named.items()}
         rows = {name: one.tokens for name, one in drawn.items()}
@@ -109,7 +111,8 @@ def fisher_trace(
             value, error = group_traces(sampled, makers, probes, "hutchinson", share)
         out = numbers("fisher_trace", value, error) | {"fisher_positions": sampled.positions}
         if weights is not None:
-            out["fisher_kish_ess"] = least = float((weights.sum(0) ** 2 / weights.square().sum(0)).min())
+            used = weights[:, :-1]  # the last position predicts nothing
+            out["fisher_kish_ess"] = least = float((used.sum(0) ** 2 / used.square().sum(0)).min())
             if least < LEAST_WEIGHTED * len(weights) and out["fisher_trace_status"] == "ok":
                 out["fisher_trace_status"] = "low_weights"
         return out
@@ -117,7 +120,7 @@ def fisher_trace(
     return given.measure(one, GROUPS, probes=probes, contexts=contexts, estimator=estimator)
 
 
-def _check(contexts: str, estimator: str, sequences: Any) -> None:
+def _check(contexts: str, estimator: str, sequences: Any, data: Any) -> None:
     check_choice("contexts", contexts, CONTEXTS)
     check_choice("estimator", estimator, ESTIMATORS)
     if estimator == "hessian" and contexts == "data":
@@ -135,6 +138,10 @@ def _check(contexts: str, estimator: str, sequences: Any) -> None:
         raise OntogenyError(
             f"sequences go with contexts = 'model' and estimator = 'scores'; got {contexts!r} and {estimator!r}."
         )
+    if type(data) is dict and len(data) > 1:
+        raise OntogenyError(
+            f"sequences take the place of data, so that there is one data set at most; got {', '.join(data)}."
+        )
 
 
 def _products(sampled: Sampled, estimator: str, batch: Batch) -> Any:
@@ -147,9 +154,7 @@ def _products(sampled: Sampled, estimator: str, batch: Batch) -> Any:
 def _module_loss(sampled: Sampled) -> ModuleLoss:
     loss = sampled.problem.loss
     if not isinstance(loss, ModuleLoss):
-        raise OntogenyError(
-            "model must be a torch.nn.Module with a law of its outputs; got a Potential, which has none."
-        )
+        raise OntogenyError(NO_LAW)
     return loss
 
 
@@ -159,9 +164,9 @@ def _of_scores(sampled: Sampled, probes: int, share: float, weights: Tensor | No
         scores = ModelScores(split, sampled.problem.center, batch, "loss_fn")
         stream = sampled.stream("targets", number)
         here = None if weights is None else weights[start : start + size]
-        found = torch.tensor([scores.squared_norm(stream, here) for _ in range(probes)], dtype=torch.float64)
-        variance = float(found.var()) / probes if probes > 1 else math.nan
-        estimates.append(Estimate(float(found.mean()), variance))
+        estimates.append(
+            mean_of(torch.tensor([scores.squared_norm(stream, here) for _ in range(probes)], dtype=torch.float64))
+        )
         mass.append(1.0 if here is None else float(here[:, :-1].mean()))
         start += size
     value, error = over_groups(estimates, sampled.sizes, share)
@@ -231,5 +236,4 @@ def empirical_fisher_trace(
 def _mean_square(gradients: Gradients, probes: int, stream: torch.Generator) -> Estimate:
     if probes >= gradients.units:
         return Estimate(float(gradients.squared_norms(torch.eye(gradients.units)).sum()), 0.0)
-    found = gradients.squared_norms(rademacher(probes, gradients.units, stream))
-    return Estimate(float(found.mean()), float(found.var()) / probes if probes > 1 else math.nan)
+    return mean_of(gradients.squared_norms(rademacher(probes, gradients.units, stream)))

@@ -65,7 +65,7 @@ def _cost(probes: int, products: float, price: float = 2.0) -> float:
 
 CURVATURE = (
     CurvatureMetric("hessian_trace", hessian_trace, _cost(50, 1), {"samples": 100, "probes": 50}),
-    CurvatureMetric("fisher_trace", fisher_trace, _cost(5, 1, 1.0), {"samples": 30, "probes": 5}),
+    CurvatureMetric("fisher_trace", fisher_trace, _cost(5, 1, 3.2), {"samples": 30, "probes": 5}),
     CurvatureMetric("empirical_fisher_trace", empirical_fisher_trace, _cost(5, 1, 1.0), {"samples": 100, "probes": 5}),
     CurvatureMetric(
         "hessian_rank",

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.rng import generator
 from ontogeny.core.schema import describe
 from ontogeny.core.types import Batch
@@ -102,6 +102,8 @@ class Arguments:
         datasets = self.data if type(self.data) is dict else {"data": self.data}
         if not datasets:
             raise OntogenyError("data must name at least one data set, as in {'train': (x, y)}; the dict is empty.")
+        if isinstance(self.components, list | tuple | dict) and not self.components:
+            raise OntogenyError("components must name at least one selection of weights, or be None for all; got none.")
         module = self.model if isinstance(self.model, nn.Module) else None
         named = None if module is None else by_name(module, self.components)
         selections = {_only(self.components): self.components} if named is None else named
@@ -121,6 +123,7 @@ class Arguments:
         out = xr.concat(rows, pd.Index(selections, dtype=object, name="component"))
         out = out.transpose("component", "dataset", ...)
         out.attrs = {"samples": self.samples, "seed": self.seed, "ontogeny_version": __version__}
+        out.attrs |= {} if self.batch_size is None else {"batch_size": self.batch_size}
         out.attrs |= {name: value for name, value in settings.items() if value is not None}
         return describe(out)
 
@@ -164,10 +167,7 @@ def check_counts(**counts: Any) -> None:
         OntogenyError: naming the argument.
     """
     for name, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise OntogenyError(
-                f"{name} must be a whole number of at least 1; got {value!r}. Leave it out for the rule."
-            )
+        check_whole(name, value)
 
 
 def check_positive(**numbers: Any) -> None:

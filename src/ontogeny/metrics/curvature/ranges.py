@@ -28,7 +28,8 @@ def rank_ranges(
     What is counted changes with the threshold, so noise in |λ|max is noise in the rank. "smoothed": the scale is a
     running median of |λ|max over ``window`` checkpoints; "stage": its largest within a stage, so that one function of
     the eigenvalues is looked at all through it; "adaptive": |λ|max itself. The range is ±1.2 times the scale, or what
-    the checkpoint's own |λ|max asks for if that is more.
+    the checkpoint's own |λ|max asks for if that is more. A checkpoint whose ends are NaN has no range and no threshold,
+    and does not count in those of its neighbours.
 
     Args:
         extremes: ``hessian_min`` and ``hessian_max`` along ``dim``, as :func:`extreme_eigenvalues` gives them; other
@@ -55,7 +56,7 @@ def rank_ranges(
             f"them for each checkpoint; got {', '.join(map(str, extremes.data_vars)) or 'nothing'}."
         )
     low, high = abs(extremes["hessian_min"]), abs(extremes["hessian_max"])
-    own = high.where(high > low, low)
+    own = low.where(low > high, high).where(low.notnull())
     scale = own
     if method == "smoothed":
         scale = own.rolling({dim: window}, center=True, min_periods=1).median()
@@ -64,7 +65,8 @@ def rank_ranges(
         scale = xr.concat([own.isel({dim: stage == s}).max(dim) for s in stage], dim).transpose(*own.dims)
         scale = scale.assign_coords(own.coords)
     reach = ROOM * scale.where(scale > own, own)
-    return describe(xr.Dataset({"range_low": -reach, "range_high": reach, "rank_threshold": FRACTION * scale}))
+    found = xr.Dataset({"range_low": -reach, "range_high": reach, "rank_threshold": FRACTION * scale})
+    return describe(found.where(own.notnull()))
 
 
 def _stages(extremes: xr.Dataset, stages: Sequence[float] | None, dim: str) -> np.ndarray:

@@ -76,8 +76,9 @@ def hessian_rank(
             and τ = 500 of the source, or what ``span`` and ``threshold`` say, the same all along training; "adaptive":
             ±1.2·|λ|max and τ = 0.07·|λ|max of this checkpoint (the source finds |λ|max by power iteration, here
             Lanczos does with fewer products); "given": ``span`` and ``threshold``, as :func:`rank_ranges` finds them
-            for a stage or smoothed over checkpoints; "loss": the highest τ for which dropping the parts of w* along
-            all eigendirections below it raises the loss by no more than ``loss_increase``.
+            for a stage or smoothed over checkpoints; "loss": parts of w* are dropped along one
+            eigendirection after the other, from the lowest up, and τ is where the loss would first have risen by more
+            than ``loss_increase``.
         n_beta: nβ, 1/loss, for "n_beta".
         localization: γ, 1/weight², for "n_beta".
         threshold: τ, loss/weight², for "fixed" and "given".
@@ -97,8 +98,8 @@ def hessian_rank(
         ``hessian_rank`` and ``hessian_rank_lanczos`` with ``_se`` (eigenvalues), ``rank_threshold``,
         ``rank_resolution`` (the width over which p rises), ``hessian_min``, ``hessian_max``, for "loss" also
         ``loss_increase`` (loss/weight² but for the last, in loss), and ``hessian_rank_status``: "ok"; "out_of_range"
-        (an eigenvalue is outside the range: NaN); "unresolved" (p rises so slowly that eigenvalues of zero may make up
-        a tenth of the count); "not_finite". Dims ``component`` and ``dataset``.
+        (an eigenvalue is outside the range: NaN); "unresolved" (p rises so slowly that eigenvalues of zero, counted or
+        missed in part, may make up a tenth of the count); "not_finite". Dims ``component`` and ``dataset``.
 
     Raises:
         OntogenyError: one sentence on the argument at fault.
@@ -132,7 +133,14 @@ def hessian_rank(
         out |= {"rank_threshold": at, "hessian_min": found.ends[0], "hessian_max": found.ends[1]}
         return out | ({"loss_increase": rise} if method == "loss" else {})
 
-    return arguments.measure(one, probes=probes, steps=steps, degree=degree, method=method)
+    asked: dict[str, Any] = {
+        "n_beta": n_beta,
+        "localization": localization,
+        "threshold": threshold,
+        "span": span,
+        "exact": exact,
+    }
+    return arguments.measure(one, probes=probes, steps=steps, degree=degree, method=method, **asked)
 
 
 NUMBERS = (
@@ -232,7 +240,8 @@ def _count(
     if not known.inside:
         return _numbers(math.nan, math.nan, lanczos_count, lanczos_se, width, "out_of_range")
     value, error = _mean(known.above(at))
-    unresolved = at > 0 and known.counted(0.0, at) * operator.dim > LEAKED * max(value, 1.0)
+    counted = known.counted(0.0, at)  # eigenvalues of zero should count not at all below τ, in full above
+    unresolved = (counted if at >= 0 else 1.0 - counted) * operator.dim > LEAKED * max(value, 1.0)
     return _numbers(value, error, lanczos_count, lanczos_se, width, "unresolved" if unresolved else "ok")
 
 

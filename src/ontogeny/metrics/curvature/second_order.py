@@ -45,7 +45,8 @@ def second_order_llc(
     The Hessian is that of ``samples`` examples, the gradient that of all (the noise of fewer would be squared). The
     curvature's part by Lanczos quadrature from random probes, the gradient's by the same from g itself, for which the
     quadrature gives gᵀf(H)g; or both from the whole matrix. The error holds probes and Lanczos steps, not the choice
-    of examples for the Hessian.
+    of examples for the Hessian, which biases the curvature's part low: ½·x/(x + γ) is concave, so that the Hessian of
+    few examples, whose eigenvalues scatter more, predicts less. Twice the samples show how much that is.
 
     Args:
         model: as in :func:`ontogeny.estimate_llc`, as are data, loss_fn, components, n_beta and localization.
@@ -80,7 +81,7 @@ def second_order_llc(
             spectra(sampled, sampled.hessian(), probes, steps, sampled.gradient(), exact), n_beta, localization
         )
 
-    return arguments.measure(one, probes=probes, steps=steps, n_beta=n_beta, localization=localization)
+    return arguments.measure(one, probes=probes, steps=steps, n_beta=n_beta, localization=localization, exact=exact)
 
 
 def predicted(found: Spectra, n_beta: float, localization: float) -> Numbers:

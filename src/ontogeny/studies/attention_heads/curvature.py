@@ -28,7 +28,7 @@ from ontogeny.metrics.curvature.second_order import predicted
 from ontogeny.metrics.curvature.spectra import spectra
 from ontogeny.metrics.curvature.trace import numbers
 from ontogeny.operators.fisher import ModelScores
-from ontogeny.operators.trace import Estimate, over_groups
+from ontogeny.operators.trace import Estimate, mean_of, over_groups
 from ontogeny.operators.vectors import cut
 from ontogeny.sampling.problem import build
 from ontogeny.studies.attention_heads.assemble import side_by_side
@@ -98,9 +98,8 @@ def fisher_traces(model: nn.Module, rows: Tensor, settings: AttentionHeadsSettin
             for _ in range(budget.draws):
                 gradient = _by_name(scores.gradient(stream), sampled.problem.center)
                 squares.append([float(_row(gradient, own).square().sum()) for own in layout.values()])
-            for head, drawn in zip(layout, np.array(squares).T, strict=True):
-                variance = float(drawn.var(ddof=1)) / len(drawn) if len(drawn) > 1 else np.nan
-                estimates[head].append(Estimate(float(drawn.mean()), variance))
+            for head, drawn in zip(layout, torch.tensor(squares, dtype=torch.float64).T, strict=True):
+                estimates[head].append(mean_of(drawn))
         found = [numbers("fisher_trace", *over_groups(e, sampled.sizes, sampled.share)) for e in estimates.values()]
         return {name: ("head", [each[name] for each in found]) for name in found[0]}
 

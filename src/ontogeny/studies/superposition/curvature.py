@@ -44,7 +44,7 @@ def curvature(groups: Tensor, gradient: Tensor, *, n_beta: float, localization: 
     (task, d), of all. The error is the jackknife's over groups with the finite population's factor √(1 - share), none
     where all examples are in; it does not speak of another sample of n examples, as that of λ̂ does not.
     ``second_order_llc_status``: "ok"; "no_posterior", where some nβh + γ is not positive (then NaN); "unresolved",
-    where its error is above a tenth of its parts, or unknown.
+    where its error is above a tenth of its parts, or unknown; "not_finite", where the Hessian is not.
     """
     parts, along = groups.double().cpu().numpy(), gradient.cpu().numpy()
     count, mean = len(parts), parts.mean(0)
@@ -60,4 +60,5 @@ def curvature(groups: Tensor, gradient: Tensor, *, n_beta: float, localization: 
     known = (out["second_order_llc_se"] <= UNRESOLVED * size).values
     words = np.where(known, "ok", "unresolved")
     words = np.where(np.isfinite(found["second_order_llc"]), words, "no_posterior")
+    words = np.where(np.isfinite(found["hessian_trace"]), words, "not_finite")
     return out.assign(second_order_llc_status=("task", words.astype(object)))
