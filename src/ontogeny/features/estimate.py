@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.progress import progress_bar
 from ontogeny.core.rng import generator
-from ontogeny.core.types import Batch, Loss, Params
+from ontogeny.core.types import Loss, Params
 from ontogeny.core.version import __version__
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.features.common import CommonGround, ManyFeatures, bytes_a_chain, checked_directions, features_at_once
@@ -29,14 +29,11 @@ from ontogeny.features.sites import Site
 from ontogeny.inputs.losses import ModuleLoss, undisturbed
 from ontogeny.operators.eigenvalues import krylov_top
 from ontogeny.operators.hessian import hessian_vector_product
+from ontogeny.sampling.around_centers import ChainsAround
 from ontogeny.sampling.calibration import SMALL_MODEL, Calibration, check_calibration, default_batch, one_for_all
-from ontogeny.sampling.chains import Record, advance, start
-from ontogeny.sampling.draws import diverged, label, noise_share
-from ontogeny.sampling.evaluation import Mode, choose_mode, evaluation, parts_go_together
-from ontogeny.sampling.kernels import get_kernel
-from ontogeny.sampling.noise import MinibatchStream, minibatch_pair
+from ontogeny.sampling.evaluation import Mode, choose_mode
 from ontogeny.sampling.posterior import LocalPosterior
-from ontogeny.sampling.preparation import basis, curvature_batches, full_gradient
+from ontogeny.sampling.preparation import basis, curvature_batches
 from ontogeny.sampling.problem import build
 from ontogeny.sampling.run import Run
 from ontogeny.sampling.settings import Settings
@@ -46,9 +43,6 @@ MEMORY = 2**29
 LANCZOS_STEPS, CURVATURE_BATCHES = 8, 2
 MOST_LOOKED_AT = 64
 """Directions whose curvature a calibration looks at; a steeper one's status says if the step was too large for it."""
-PAIRS = 4
-"""Pairs of minibatches that tell their noise, where it is not compensated."""
-PIECES = 20
 ALONE = (None, None)
 """What an estimate of its own is called, so that noise is the same in company."""
 
@@ -186,10 +180,9 @@ def estimate_features(
         with progress_bar("feature-targeted LLCs", len(rows) * steps, progress) as done:
             for first in range(0, len(rows), size):
                 some = slice(first, first + size)
-                before = first * steps
-                parts.append(
-                    sampled.draw(rows[some], thresholds[some], draws, lambda part, before=before: done(before + part))  # type: ignore[misc]
-                )
+                count = len(rows[some])
+                ended = partial(_told, done, first * steps, count * steps)
+                parts.append(sampled.draw(rows[some], thresholds[some], draws, ended))
     found = llc_from_draws(xr.concat(parts, "center", combine_attrs="drop")).rename(center="feature")
     found["threshold"] = ("feature", thresholds.double().numpy())
     frozen = {name: int(v) if isinstance(v, bool) else v for name, v in calibration.to_dict().items()}
@@ -246,89 +239,42 @@ class _Sampled(_Losses):
         self, common: CommonGround, row: Tensor, threshold: Tensor, calibration: Calibration, seed: int
     ) -> None:
         super().__init__(common, row, threshold, calibration.batch_size, seed)
-        self._frozen, self._common = calibration, common
-        self._kernel = get_kernel(calibration.kernel)
-        chains = calibration.chains
-        size = min(calibration.batch_size, self.examples.count)
+        self._frozen, self._natural = calibration, common.rule.kind == "natural"
         one = ManyFeatures(self.loss, row, threshold, 2)
         stack = {name: value.unsqueeze(0) for name, value in self.loss.center.items()}
-        self.mode: Mode = choose_mode(one, stack, self.examples.head(size))
-        self._full, self._half, self._chains = size >= self.examples.count, size // 2, chains
-        self._stream = MinibatchStream(seed, self.examples.count, size)
-        self._compensate = calibration.compensate and not self._full and self._half > 0
-        halves = [self.examples.take(torch.arange(k * self._half, (k + 1) * self._half)) for k in range(2)]
-        self._together = (
-            self._compensate and self.mode == "vmap" and parts_go_together(one, stack, halves)
-        )  # fmt: skip
+        self.mode: Mode = choose_mode(one, stack, self.examples.head(min(calibration.batch_size, self.examples.count)))
         self._most_chains = one.chains_at_once
 
-    def _parts(self, step: int) -> tuple[Batch, ...]:
-        chosen = self._stream.at(step)
-        if chosen is None or not self._compensate:
-            return (self.examples.take(chosen),)
-        return tuple(self.examples.take(chosen[k * self._half : (k + 1) * self._half]) for k in range(2))
-
-    def _pair(self, number: int) -> tuple[Batch, Batch]:
-        first, second = minibatch_pair(self._seed, self.examples.count, self._frozen.batch_size, number)
-        return self.examples.take(first), self.examples.take(second)
-
-    def draw(self, rows: Tensor, thresholds: Tensor, draws: int, tick: Callable[[int], None]) -> xr.Dataset:
-        """Draws of these features' chains, dims (center, chain, draw)."""
-        frozen, count, chains = self._frozen, len(rows), self._chains
-        loss = ManyFeatures(self.loss, rows, thresholds, chains)
+    def draw(self, rows: Tensor, thresholds: Tensor, draws: int, tick: Callable[[float], None]) -> xr.Dataset:
+        """Draws of these features' chains, dims (center, chain, draw); ``tick`` is told the share done."""
+        frozen, count = self._frozen, len(rows)
+        loss = ManyFeatures(self.loss, rows, thresholds, frozen.chains)
         loss.chains_at_once = self._most_chains
         center = {name: value.expand(count, *value.shape) for name, value in self.loss.center.items()}
         every = torch.ones(count, dtype=torch.float64)
-        posterior = LocalPosterior(loss, center, frozen.n_beta * every, frozen.localization * every)
-        how = evaluation(loss, self.mode)
-        natural = self._common.rule.kind == "natural" and not self._full
-        run = start(
-            posterior,
-            self._kernel,
-            step_size=frozen.step_size * every,
-            chains=chains,
+        around = ChainsAround(
+            LocalPosterior(loss, center, frozen.n_beta * every, frozen.localization * every),
+            self.examples,
+            frozen,
             labels=[ALONE] * count,
             seed=self._seed,
             mode=self.mode,
-            friction=frozen.friction * every if self._kernel.momentum else None,
-            baseline=how.losses(center, self.examples.take(None))[0].detach() if self._full else None,
             # the other losses have no gradient at w* on any example
-            gradient=full_gradient(how, center, self.examples, frozen.batch_size) if natural else None,
-            together=self._together,
+            control=self._natural and frozen.batch_size < self.examples.count,
         )
-        lost = torch.zeros(count * chains, dtype=torch.bool)
-        kept = []
-        for steps in _pieces(frozen.burn_in):
-            record = advance(run, self._parts, steps)
-            lost |= ~(record.loss.isfinite() & record.virial.isfinite()).all(0).cpu()
-            tick(run.next_step * count)
-        for steps in _pieces(draws):
-            kept.append(advance(run, self._parts, steps))
-            tick(run.next_step * count)
-        record = Record(*(torch.cat(values) for values in zip(*kept, strict=True)))
-        compensated = self._compensate or self._full
-        noise = None if compensated else noise_share(run, posterior, self._pair, chains, PAIRS)
-        lost = lost | diverged(record, frozen.n_beta, frozen.localization, posterior.dim).cpu()
-        return label(
-            record,
-            posterior,
-            run,
-            chains,
-            lost=lost,
-            h_max=self._steepest(rows, thresholds, run.positions, lost),
-            noise_share=noise,
-        )
+        around.take(draws, tick)
+        return around.draws(self._steepest(rows, thresholds, around.chains.positions))
 
-    def _steepest(self, rows: Tensor, thresholds: Tensor, positions: Params, lost: Tensor) -> np.ndarray:
+    def _steepest(self, rows: Tensor, thresholds: Tensor, positions: Params) -> np.ndarray:
         """h_max of each feature where its chain that is farthest from w* ended; at w* where a chain was lost."""
-        chains, found = self._chains, []
+        chains, found = self._frozen.chains, []
         distance = torch.stack(
             [(value - self.loss.center[name]).square().flatten(1).sum(1) for name, value in positions.items()]
         ).sum(0)
         for number in range(len(rows)):
             some, own = slice(number, number + 1), slice(number * chains, (number + 1) * chains)
             farthest = number * chains + int(distance[own].argmax())
-            gone = bool(lost[own].any())
+            gone = not bool(distance[own].isfinite().all())
             there = self.loss.center if gone else {name: value[farthest] for name, value in positions.items()}
             found.append(self.steepness(rows[some], thresholds[some], there)[0])
         return np.array(found)
@@ -342,5 +288,6 @@ def _fitting(common: CommonGround, loss: ModuleLoss, calibration: Calibration) -
     return features_at_once(bytes_a_chain(common, weights, calibration.batch_size), calibration.chains, free)
 
 
-def _pieces(steps: int) -> list[int]:
-    return [len(part) for part in torch.arange(steps).tensor_split(min(PIECES, max(steps, 1))) if len(part)]
+def _told(done: Callable[[float], None], before: int, these: int, share: float) -> None:
+    """Steps done before, and a share of these."""
+    done(before + share * these)

@@ -17,7 +17,7 @@ from ontogeny.core.trees import tree_map
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.datasets import Examples
 from ontogeny.sampling.calibration import Calibration
-from ontogeny.sampling.chains import Chains, Record, advance, start
+from ontogeny.sampling.chains import Chains, Record, advance, placed, start
 from ontogeny.sampling.curvature import Curvature
 from ontogeny.sampling.draws import diverged, label, noise_share
 from ontogeny.sampling.evaluation import Mode, evaluation, parts_go_together
@@ -61,8 +61,9 @@ class ChainsAround:
     ) -> None:
         self.posterior, self._examples, self._calibration, self._seed = posterior, examples, calibration, seed
         self._stream = MinibatchStream(seed, examples.count, calibration.batch_size)
-        count = posterior.centers
-        parts = self._parts_at(0)
+        count, full = posterior.centers, calibration.batch_size >= examples.count
+        self._compensate, self._quiet = calibration.compensate and not full, calibration.compensate or full
+        how, parts = evaluation(posterior.loss, mode), self._parts_at(0)
         self.chains: Chains = start(
             posterior,
             get_kernel(calibration.kernel),
@@ -73,19 +74,16 @@ class ChainsAround:
             mode=mode,
             compile=compile,
             friction=torch.full((count,), calibration.friction),
-            gradient=self._full_gradient(mode) if control else None,
+            baseline=how.losses(placed(posterior.center, how.axis), examples.take(None))[0].detach() if full else None,
+            gradient=full_gradient(how, posterior.center, examples, calibration.batch_size) if control else None,
             together=len(parts) == 2 and mode == "vmap" and parts_go_together(posterior.loss, posterior.center, parts),
         )
         self._record: Record | None = None
 
-    def _full_gradient(self, mode: Mode) -> Params:
-        how = evaluation(self.posterior.loss, mode)
-        return full_gradient(how, self.posterior.center, self._examples, self._calibration.batch_size)
-
     def _parts_at(self, step: int) -> tuple[Batch, ...]:
         """The minibatch of a step, in two halves where its noise is compensated."""
         chosen = self._stream.at(step)
-        if chosen is None or not self._calibration.compensate:
+        if chosen is None or not self._compensate:
             return (self._examples.take(chosen),)
         half = self._calibration.batch_size // 2
         return self._examples.take(chosen[:half]), self._examples.take(chosen[half : 2 * half])
@@ -114,9 +112,7 @@ class ChainsAround:
             each,
             lost=diverged(self._record, n_beta, localization, posterior.dim),
             h_max=h_max,
-            noise_share=None
-            if self._calibration.compensate
-            else noise_share(self.chains, posterior, self._pair, each, NOISE_PAIRS),
+            noise_share=None if self._quiet else noise_share(self.chains, posterior, self._pair, each, NOISE_PAIRS),
         )
 
     def _pair(self, number: int) -> tuple[Batch, Batch]:
