@@ -1,5 +1,7 @@
 """The three losses against passes written out by hand, the normal flow, many features against one, bad arguments."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -139,8 +141,10 @@ def test_an_estimate_does_not_depend_on_its_company(kind):
     model = built("attention_only")
     rows, _ = interleaved(U[:2], U[2:])
     given = {"loss": kind, "calibration": FROZEN, "draws": 8, "progress": False}
-    together = estimate_features(model, DATA, rows, SITE, **given)
-    by_two = estimate_features(model, DATA, rows, SITE, at_once=2, **given)
+    said = pytest.warns(UserWarning, match="^w\\* need not be a minimum of the natural loss")
+    with said if kind == "natural" else nullcontext():
+        together = estimate_features(model, DATA, rows, SITE, **given)
+        by_two = estimate_features(model, DATA, rows, SITE, at_once=2, **given)
     np.testing.assert_allclose(together["llc"], by_two["llc"], rtol=2e-3)
     alone = og.estimate_llc(
         *feature_problem(model, DATA, rows[1], SITE, loss=kind), calibration=FROZEN, draws=8, progress=False

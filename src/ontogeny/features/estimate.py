@@ -7,6 +7,7 @@ the feature alone, under the same calibration and seed, to rounding.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -43,6 +44,10 @@ MEMORY = 2**29
 LANCZOS_STEPS, CURVATURE_BATCHES = 8, 2
 MOST_LOOKED_AT = 64
 """Directions whose curvature a calibration looks at; a steeper one's status says if the step was too large for it."""
+NO_MINIMUM = (
+    "w* need not be a minimum of the natural loss: a direction along which it falls makes λ̂ low, even negative; "
+    "second_order_features(..., loss='natural') says by how much, in second_order_llc_gradient."
+)
 ALONE = (None, None)
 """What an estimate of its own is called, so that noise is the same in company."""
 
@@ -156,12 +161,17 @@ def estimate_features(
     Returns:
         What ``og.estimate_llc`` returns, with dim ``feature`` and ``threshold``, θ in units of the projection.
 
+    Warns:
+        UserWarning: for the natural loss, of which w* need not be a minimum.
+
     Raises:
         OntogenyError: one sentence on the argument at fault.
 
     Source: "feature targeted LLC estimation", with the sampler and the errors of this library.
     """
     common = CommonGround(model, data, site, loss, components, device)
+    if common.rule.kind == "natural":
+        warnings.warn(NO_MINIMUM, stacklevel=2)
     rows = checked_directions(directions, common)
     check_whole("draws", draws)
     if at_once is not None:
