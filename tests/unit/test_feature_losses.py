@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 import ontogeny as og
@@ -26,6 +27,7 @@ from ontogeny.features import (
 from ontogeny.features.baselines import learned_steps
 from ontogeny.features.feature import FunctionFeature, Projection
 from ontogeny.inputs.weight_files import write_weights
+from ontogeny.sampling import evaluation
 from ontogeny.sampling.calibration import Calibration
 
 SITE = Site(0)
@@ -190,13 +192,35 @@ def test_baselines_are_their_formulas():
     kl = (before.exp() * (before - after)).sum(-1).mean(1)
     change = after - before
     ratio = (change.abs().sum(-1) / change.norm(dim=-1)).mean(1)
-    strongest = p.abs().amax(1).argsort(descending=True)[:3]
+    strongest = p.amax(1).argsort(descending=True, stable=True)[:3]
     assert found["strongest"].values[1].tolist() == strongest.tolist()
+    assert found["strongest_position"].values[1].tolist() == p.argmax(1)[strongest].tolist()
     mean = found.sel(ablation="mean").isel(feature=1)
     assert float(mean["ablation_kl"].sel(over="all")) == pytest.approx(float(kl.mean()), rel=1e-3)
     assert float(mean["ablation_kl"].sel(over="3")) == pytest.approx(float(kl[strongest].mean()), rel=1e-3)
     assert float(mean["ablation_l1_l2"].sel(over="all")) == pytest.approx(float(ratio.mean()), rel=1e-3)
     assert float(mean["ablation_kl_se"].sel(over="all")) == pytest.approx(float(kl.std() / 24**0.5), rel=1e-2)
+
+
+def test_baselines_of_a_layer_without_positions():
+    model = nn.Sequential(nn.Linear(3, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 4))
+    x = torch.randn(24, 3, generator=generator(0, "inputs"))
+    found = feature_baselines(model, x, U, Site("0", "output"), top=(3,))
+    with torch.no_grad():
+        p = model[0](x) @ U[2]
+    assert float(found["sparsity"][2]) == pytest.approx(1 - float((p > p.std(correction=0)).float().mean()), abs=1e-6)
+    assert found["strongest"].values[2].tolist() == p.argsort(descending=True, stable=True)[:3].tolist()
+
+
+def test_chains_of_many_features_evaluate_both_halves_in_one_call(monkeypatch):
+    """A trial with two chains tells whether that can be done, and must not fail for there being more features."""
+    told = []
+    of_parts = evaluation.parts_go_together
+    monkeypatch.setattr(
+        "ontogeny.sampling.around_centers.parts_go_together", lambda *given: told.append(of_parts(*given)) or told[-1]
+    )
+    estimate_features(built("attention_only"), DATA, U, SITE, calibration=FROZEN, draws=2, progress=False, at_once=4)
+    assert told == [True]
 
 
 def test_directions_from_files(tmp_path):
@@ -232,6 +256,11 @@ MODEL = attention_only()
         (lambda: feature_problem(MODEL, DATA, lambda v: v, SITE), r"feature must map activations .* got \(24, 9, 16\)"),
         (lambda: feature_problem("model", DATA, U[0], SITE), "model must be a torch.nn.Module; got str"),
         (lambda: feature_problem(MODEL, {"labels": DATA}, U[0], SITE), "a mapping must hold input_ids"),
+        (lambda: feature_problem(MODEL, DATA, U, SITE), r"feature must be one direction, .* got 4 rows"),
+        (
+            lambda: estimate_features(MODEL, {"input_ids": DATA, "attention_mask": DATA < 3}, U, SITE),
+            "data: attention_mask leaves positions out",
+        ),
         (
             lambda: estimate_features(MODEL, DATA, U[0], SITE),
             r"directions must be a tensor of shape .* got shape \(16,\)",

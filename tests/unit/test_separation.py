@@ -40,6 +40,22 @@ def test_two_samples_of_one_law_may_be_told_by_nothing():
     assert found.delta_high == 0.5 and found.auc_low < 0.5 < found.auc_high
 
 
+def test_many_equal_values_and_one_far_away_leave_the_interval_where_it_is():
+    """Sparsity near 1 is a tie in most random directions; a KL may lie thousands of widths away."""
+    first = np.concatenate([np.full(30, 1.0), np.linspace(0.0, 0.9, 10)])
+    second = np.full(40, 1.0)
+    found = separation(first, second, resamples=400)
+    assert found.delta == pytest.approx(0.375) and not found.first_above
+    assert found.delta_low == pytest.approx(0.29, abs=0.03)  # 10 of 40: 0.25 ± 0.13, half of it from a half
+    assert separation(second, first, resamples=400).delta_low == pytest.approx(found.delta_low, abs=0.01)
+    stream = numpy_generator(0, "far")
+    near, other = stream.normal(size=40), stream.normal(3.0, 1.0, 40)
+    plain = separation(near, other, resamples=400)
+    far = separation(near, np.append(other[:-1], 1e6), resamples=400)
+    assert far.delta_high == pytest.approx(plain.delta_high, abs=0.05) and far.delta_high < 0.25
+    assert plain.first_above is False and separation(other, near, resamples=100).first_above is True
+
+
 def test_correlation_has_fishers_interval():
     stream = numpy_generator(0, "correlation")
     x = stream.normal(size=50)

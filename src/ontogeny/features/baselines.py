@@ -65,7 +65,7 @@ def feature_baselines(
     Returns:
         ``sparsity`` and ``norm_sparsity``, dim feature; ``ablation_kl`` and ``ablation_l1_l2``, dims (ablation, over,
         feature), ablation "zero" or "mean", over "all", "16", …, each with its standard error over sequences, ``…_se``;
-        ``strongest``, (feature, rank), the examples with the largest |p|.
+        ``strongest``, (feature, rank), the examples with the largest p, and ``strongest_position``, where in them.
 
     Raises:
         OntogenyError: one sentence on the argument at fault.
@@ -77,16 +77,18 @@ def feature_baselines(
     if not sizes or any(isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= count for k in sizes):
         raise OntogenyError(f"top must hold whole numbers from 1 to {count}, the examples there are; got {list(top)}.")
     with undisturbed(model), torch.no_grad():
-        values = common.values([Projection(row) for row in rows]).flatten(2)  # (features, examples, positions)
+        values = common.values([Projection(row) for row in rows]).reshape(len(rows), count, -1)  # (…, positions)
         theta = common.thresholds([Projection(row) for row in rows]).to(values)
         active = values > theta[:, None, None]
-        ranked = values.abs().amax(2).argsort(dim=1, descending=True, stable=True)
+        most, place = values.max(2)  # of p itself: the feature is active where p is above θ
+        ranked = most.argsort(dim=1, descending=True, stable=True)
         effects = _effects(common, as_examples(data, common.device, common.dtype).take, rows, values.mean((1, 2)))
     out = xr.Dataset(
         {
             "sparsity": ("feature", 1.0 - active.double().mean((1, 2)).cpu().numpy()),
             "norm_sparsity": ("feature", 1.0 - active.any(2).double().mean(1).cpu().numpy()),
             "strongest": (("feature", "rank"), ranked[:, : max(sizes)].cpu().numpy()),
+            "strongest_position": (("feature", "rank"), place.gather(1, ranked[:, : max(sizes)]).cpu().numpy()),
         },
         coords={"ablation": list(KINDS), "over": [ALL, *map(str, sizes)]},
     )

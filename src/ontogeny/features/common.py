@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -59,6 +59,11 @@ class CommonGround:
         self.dtype = sampled_dtype(None, double)
         self.device = torch.device(device) if device else next(model.parameters()).device
         self.center = AtCenter(model, site, self.dtype, self.device)
+        if isinstance(data, Mapping) and not bool(torch.as_tensor(data.get("attention_mask", 1)).all()):
+            raise OntogenyError(
+                "data: attention_mask leaves positions out, and features are read at every position; give rows "
+                "of equal length without padding."
+            )
         plain = as_examples(data, self.device, self.dtype)
         with undisturbed(model):
             self.components = (
@@ -173,8 +178,10 @@ class ManyFeatures:
         return self._loss.rounding
 
     def of_chains(self, chains: int) -> Params:
-        """Direction and threshold of each chain."""
+        """Direction and threshold of each chain; of fewer chains than features, as in a trial, those of the first."""
         features = len(self._values[THRESHOLD])
+        if chains < features:
+            return {name: value[:chains] for name, value in self._values.items()}
         each, beside = divmod(chains, features)
         if beside:
             raise ValueError(f"{chains} chains cannot be shared out among {features} features")

@@ -15,7 +15,7 @@ from ontogeny.inputs.weight_files import read_weights
 HUB = "hf:"
 WEIGHTS = "sae_weights.safetensors"
 NAMES = ("W_dec", "decoder.weight", "directions")
-"""What decoders are called: rows a feature, rows a feature in sae-lens, and columns a feature in ``nn.Linear``."""
+"""What decoders are called: in sae-lens, a row a feature; in ``nn.Linear``, a column a feature; a row a feature."""
 
 
 def random_directions(count: int, width: int, seed: int = 0) -> Tensor:

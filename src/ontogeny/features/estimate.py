@@ -74,8 +74,9 @@ def calibrate_features(
 
     Of 64 directions drawn at random, where there are more, the one whose loss is steepest at w* and the one of median
     steepness are calibrated: γ = nβ·h_max/100, rounded up to 1, 2 or 5 times a power of ten, h_max where pilot chains
-    go, and then a step and a burn-in. The larger γ, the smaller step and the longer burn-in serve all. Which direction
-    is of which kind is not known here.
+    go, and then a step and a burn-in. The larger γ, the smaller step and the longer of the two burn-ins are taken
+    for all; each burn-in was found at its own step, so that ``settled`` and the statuses say whether it was enough.
+    Which direction is of which kind is not known here.
 
     Args:
         model: as for :func:`estimate_features`, and so are data, directions, site, loss, components and device.
@@ -111,7 +112,11 @@ def calibrate_features(
         size = batch_size or default_batch(SMALL_MODEL, common.examples.count, common.positions)
         steepness = _Losses(common, rows, thresholds, size, seed).steepness(rows, thresholds)
         order = np.argsort(steepness)
-        if not steepness[order[-1]] > 0:
+        if not np.isfinite(steepness).all():
+            raise OntogenyError(
+                "directions: the curvature of a direction's loss at w* is not finite; look at the model."
+            )
+        if localization is None and not steepness[order[-1]] > 0:
             raise OntogenyError(
                 "localization cannot be chosen: no direction's loss has curvature at w*; give localization, and look "
                 "whether the site is above the weights that are sampled."

@@ -87,7 +87,13 @@ def as_feature(feature: object) -> Feature:
     if isinstance(feature, Projection | FunctionFeature):
         return feature
     if isinstance(feature, Tensor):
-        return Projection(normalised(feature.reshape(1, -1) if feature.dim() == 1 else feature, "feature")[0])
+        row = feature.reshape(1, -1) if feature.dim() == 1 else feature
+        if row.dim() == 2 and len(row) > 1:
+            raise OntogenyError(
+                f"feature must be one direction, of shape (width,); got {len(row)} rows. og.features.estimate_features "
+                "takes many."
+            )
+        return Projection(normalised(row, "feature")[0])
     if callable(feature):
         return FunctionFeature(feature)
     raise OntogenyError(

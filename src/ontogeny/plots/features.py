@@ -46,7 +46,7 @@ def kind_histograms(values: Mapping[str, ArrayLike], label: str, delta: float, t
 
 
 def metric_scatter(
-    x: ArrayLike, y: ArrayLike, kind: ArrayLike, x_error: ArrayLike, names: tuple[str, str], log_y: bool = False
+    x: ArrayLike, y: ArrayLike, kind: ArrayLike, x_error: ArrayLike, names: tuple[str, str]
 ) -> go.Figure:
     """One metric against another, a point a direction, x with its standard error."""
     xs, ys, kinds, errors = (np.asarray(one) for one in (x, y, kind, x_error))
@@ -66,7 +66,9 @@ def metric_scatter(
             )
         )
     made.update_xaxes(title_text=names[0])
-    made.update_yaxes(title_text=names[1], type="log" if log_y else "linear")
+    made.update_yaxes(
+        title_text=names[1],
+    )
     return made
 
 

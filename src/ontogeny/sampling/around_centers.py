@@ -62,7 +62,10 @@ class ChainsAround:
         self.posterior, self._examples, self._calibration, self._seed = posterior, examples, calibration, seed
         self._stream = MinibatchStream(seed, examples.count, calibration.batch_size)
         count, full = posterior.centers, calibration.batch_size >= examples.count
-        self._compensate, self._quiet = calibration.compensate and not full, calibration.compensate or full
+        self._compensate, self._quiet = (
+            calibration.compensate and not full and calibration.batch_size > 1,
+            calibration.compensate or full,
+        )
         how, parts = evaluation(posterior.loss, mode), self._parts_at(0)
         self.chains: Chains = start(
             posterior,

@@ -169,9 +169,8 @@ def train_sparse_autoencoder(
         OntogenyError: if the activations are no finite matrix of at least 100 rows that vary.
     """
     x = _checked(activations)
-    order = torch.randperm(len(x), generator=generator(settings.seed, "held out")).to(x.device)
     held = max(int(HELD_OUT * len(x)), 1)
-    told, taught = x[order[:held]], x[order[held:]]
+    told, taught = x[-held:], x[:-held]  # the last, since positions of one sequence are alike
     scale = float((taught - taught.mean(0)).square().sum(1).mean().sqrt())  # so that one learning rate serves all
     weights = _initial(taught / scale, settings)
     optimiser = torch.optim.Adam(weights.values(), lr=settings.learning_rate, betas=(0.9, 0.999))

@@ -9,6 +9,7 @@ from typing import Any
 
 import xarray as xr
 
+from ontogeny.estimators.status import usable
 from ontogeny.plots import features as plots
 from ontogeny.report.curvature import MEANING, comparison_table
 from ontogeny.report.feature_targeted import text
@@ -77,10 +78,14 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
             Section(
                 "Features over training",
                 figure=plots.features_over_training(
-                    table["step"].values, table["llc"].values, table["llc_se"].values, table["r_squared"].values
+                    table["step"].values,
+                    table["llc"].where(usable(table)).values,
+                    table["llc_se"].values,
+                    table["r_squared"].transpose("sae_feature", ...).values[: table.sizes["feature"]],
                 ),
-                caption="""Functional λ̂ of the first SAE features of the final model at every checkpoint, at the (nβ, γ)
-                and ε of the last, with ±1.96 standard errors; below, r² of the direction's values with the final ones.
+                caption="""Functional λ̂ of the first SAE features of the final model at every checkpoint where it is
+                usable, at the (nβ, γ) and ε of the last, with ±1.96 standard errors; below, r² of the direction's
+                values with the final ones.
                 Step 0 stands at half the first step after it.""",
                 alt="Curves of λ̂ and of r² over training step, one colour a feature.",
             )
@@ -102,7 +107,7 @@ positive, so there is no prediction."""
 _OUTLIERS = """Of the best LLC and the best ablation metric: directions more than three robust standard deviations from
 the median of their kind, or on the other kind's side of the best threshold; at most twenty, the farthest first."""
 _CARDS = """The first directions of both kinds: λ̂ ± s.e. (status where it is not ok), the best ablation metric, the
-share of positions at which the thresholded feature is 0, and the beginning of the sequence that activates it most."""
+share of positions at which the thresholded feature is 0, and the text up to the token at which it is largest."""
 
 
 def _metrics(summary: Mapping[str, Any]) -> Table:
@@ -188,7 +193,7 @@ def _cards(summary: Mapping[str, Any]) -> Table:
             *(_estimate(card["estimates"][loss]) for loss in losses),
             number(card["ablation"]),
             percent(card["sparsity"], 1),
-            " ".join(card["text"][0].split())[:SHOWN] if card["text"] else "",
+            " ".join(card["text"][0].split())[-SHOWN:] if card["text"] else "",
         ]
         for card in summary["cards"]
     ]

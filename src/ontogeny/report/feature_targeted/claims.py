@@ -96,10 +96,11 @@ def _delta(metrics: Summary, name: str, theirs: float) -> str:
         return ""
     s = metrics[name]["separation"]
     inside = s["delta_low"] <= theirs <= s["delta_high"]
+    told = s["delta_high"] < 0.5  # else the kinds may not be told apart at all, and any value would agree
     return _row(
         f"{name[:1].upper()}{name[1:]}: δ = {percent(theirs, 1)} on GPT-2 small",
         _said(metrics, name),
-        AGREES if inside else DISAGREES,
+        DISAGREES if not inside else AGREES if told else OPEN,
     )
 
 

@@ -59,7 +59,10 @@ def summarise(
             "outliers": _outliers(values, told, kinds, [name for name in (llc, ablation) if name]),
             "cards": _cards(measured, values, kinds, losses, ablation),
             "second_order": second_order(measured) if CURVATURE in measured else None,
-            "development": _development(measured[DEVELOPMENT]) if DEVELOPMENT in measured else None,
+            "never_active": {
+                kind: int((measured[BASELINES]["sparsity"].values[kinds == kind] == 1).sum()) for kind in (SAE, RANDOM)
+            },
+            "development": _development(measured) if DEVELOPMENT in measured else None,
         }
     )
 
@@ -121,7 +124,7 @@ def _outliers(
     found: list[dict[str, Any]] = []
     for name in names:
         split = told[name]["separation"]
-        upwards = split["mean_first"] >= split["mean_second"]
+        upwards = split["first_above"]
         for kind in (SAE, RANDOM):
             of_kind = np.flatnonzero((kinds == kind) & np.isfinite(values[name]))
             one = values[name][of_kind]
@@ -200,10 +203,12 @@ def second_order(measured: Mapping[str, xr.Dataset]) -> dict[str, dict[str, dict
     return out
 
 
-def _development(table: xr.Dataset) -> dict[str, Any]:
-    """λ̂ of final features along training, and whether those with a large one at the end are learned later."""
+def _development(measured: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """λ̂ of some final features along training, and whether those with a large one at the end are learned later."""
+    table, last = measured[DEVELOPMENT], measured["functional"]
     good = table["llc"].where(usable(table))
-    final, learned = good.isel(checkpoint=-1).values, table["learned_step"].values
+    final = last["llc"].where(usable(last)).values[last["kind"].values == SAE]
+    learned = table["learned_step"].values
     with np.errstate(divide="ignore"):
         when = np.log(np.maximum(learned, 1.0))
     return {

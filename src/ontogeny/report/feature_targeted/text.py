@@ -26,8 +26,18 @@ area under the curve {{ s["auc"] | fixed(3) }} ({{ s["auc_low"] | fixed(3) }} to
 BEST = """
 The best LLC is the {{ best_llc }}, the best ablation metric {{ best_ablation }}. Their correlation is
 {{ said["sae"]["all"] }} among SAE features and {{ said["random"]["all"] }} among random directions; below both medians
-{{ said["sae"]["below"] }} and {{ said["random"]["below"] }}. The best of {{ tried }} metrics was chosen on these
-directions, so its δ is too small by more than its own interval says.
+{{ said["sae"]["below"] }} and {{ said["random"]["below"] }}. They were chosen on these directions, the one of
+{{ llcs }} and the other of {{ ablations }}, so their δ are too small by more than their own intervals say.
+"""
+
+SETTLING = """
+Burn-in of the {{ loss }} loss ended at its bound, before the virial had settled: chains may still have been on their
+way from w*, which makes λ̂ low. The status of each estimate says where that shows.
+"""
+
+NEVER = """
+{{ sae }} SAE features and {{ random }} random directions are above their threshold nowhere in the data: their
+functional loss is flat at w* and their λ̂ says nothing of a computation.
 """
 
 QUALITY = """
@@ -52,9 +62,9 @@ none has a usable λ̂ and a prediction at a minimum{% else %}{{ share_of(one["s
 )
 
 DEVELOPED = """
-Over training, {{ d["usable"] }} of {{ d["estimates"] }} functional estimates of final features are usable. λ̂ at the end
-against the log of the step at which the feature is learned (r² ≥ 0.5 with its final values for good): correlation
-{{ said }}.
+Over training, {{ d["usable"] }} of {{ d["estimates"] }} functional estimates of final features are usable. Functional λ̂
+at the end of all SAE features against the log of the step at which each is learned (r² ≥ 0.5 with its final values for
+good): correlation {{ said }}.
 """
 
 LIMITS = """
@@ -95,7 +105,11 @@ def conclusions(summary: Mapping[str, Any]) -> list[str]:
             kind: {which: correlated(one) for which, one in each.items()}
             for kind, each in summary["correlations"].items()
         }
-        out.append(render(BEST, {**summary, "said": said, "tried": len(told)}))
+        count = {"llcs": len(summary["losses"]), "ablations": sum("ablation" in name for name in told)}
+        out.append(render(BEST, {**summary, "said": said, **count}))
+    out += [render(SETTLING, {"loss": loss}) for loss, one in summary["calibrations"].items() if not one["settled"]]
+    if sum(summary["never_active"].values()):
+        out.append(render(NEVER, summary["never_active"]))
     for loss, kinds in (summary["second_order"] or {}).items():
         out.append(render(SECOND_ORDER, {"loss": loss, "told": kinds}))
     if summary["quality"] is not None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.features import activations, interleaved, random_directions, sae_directions
+from ontogeny.features.feature import normalised
 from ontogeny.inputs.attention_only import AttentionOnly
 from ontogeny.inputs.checkpoints import Checkpoints
 from ontogeny.inputs.load_weights import load_into
@@ -105,7 +106,7 @@ class Materials:
             quality.check()
         except OntogenyError as error:
             said = str(error)
-        autoencoder.save(self.folder / "sae", str(settings.site))
+        autoencoder.save(self.folder / "sae", f"blocks.{settings.layer}.hook_{settings.hook}")
         write_text(self.quality_file, json.dumps({**quality._asdict(), "good": not said, "said": said}, indent=1))
 
     @property
@@ -169,6 +170,8 @@ class Materials:
         settings = self.settings
         features = sae_directions(settings.sae or self.folder / "sae", settings.features)
         random = random_directions(settings.features, features.shape[1], settings.seed)
+        if settings.centred:
+            features, random = (normalised(rows - rows.mean(1, keepdim=True)) for rows in (features, random))
         return interleaved(features, random, KINDS)
 
     @cached_property

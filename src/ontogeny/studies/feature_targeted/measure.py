@@ -135,13 +135,13 @@ def baselines(task: Directions) -> xr.Dataset:
 
 
 def follow(task: Followed) -> xr.Dataset:
-    """Functional λ̂ of the first final features at a checkpoint, and r² of their values with the final ones."""
+    """Functional λ̂ of the first final features at a checkpoint; of all, r² of their values with the final ones."""
     materials, settings = task.materials, task.materials.settings
-    model, rows = materials.model(task.step), materials.directions[0][::2][: settings.developed]
-    out = _estimated(model, materials, rows, "functional", task.calibration)
+    model, rows = materials.model(task.step), materials.directions[0][::2]
+    out = _estimated(model, materials, rows[: settings.developed], "functional", task.calibration)
     now, final = (_values(one, materials, rows) for one in (model, materials.model()))
     pairs = [np.corrcoef(one, other)[0, 1] for one, other in zip(now, final, strict=True)]
-    out["r_squared"] = ("feature", np.square(pairs))
+    out["r_squared"] = ("sae_feature", np.square(pairs))
     return out.assign_coords(step=task.step)
 
 

@@ -10,8 +10,9 @@ and log(1 + ℓ). It does not state nβ, γ, ε, the batch, chains or draws, whi
 - The gate is relu(p - θ), whose gradient sees all of it; ``Functional(gate="cut")`` is p·1[p > θ].
 - What it costs, counted: 4 × 200 steps of 512 tokens are, for 40 directions of the quick preset, 3 TFLOP functional and
   6 behavioral; for 200 of the pretrained one 66 and 107; for 1000 of GPT-2 small 157,000 and 255,000. At 10 GFLOP/s
-  that is a quarter of an hour and 5 hours of one core; on a GPU at 20 TFLOP/s 6 hours. The presets take 400 steps and
-  a burn-in that is found, of 141 behavioral and 500 functional in a trial of quick: two to five times as many.
+  that is a quarter of an hour and 5 hours of one core; on a GPU at 20 TFLOP/s 6 hours. The presets take 400 steps
+  after a burn-in, in a trial of quick of 141 steps behavioral and, functional, of 500, which is its bound: two to five
+  times as many.
 - The pretrained model is the smallest llama that writes stories, 260,000 weights (A. Karpathy's "tinyllamas"), as a
   ``transformers`` folder with a file of its text's tokens, in ``models/`` under the folder that the study is run in.
 - The quick model is attention-only, three layers of width 64, so that nothing but torch is needed, on the docstrings of
@@ -110,6 +111,9 @@ class FeatureTargetedSettings:
     sae_steps: int = 4000
     sae_sequences: int = 4000
     """Sequences whose activations it is trained on; of a file with few tokens they are the data set's too."""
+    centred: bool = False
+    """Take of all directions what is at right angles to (1, …, 1): for an autoencoder of a model whose residual stream
+    has no mean over its width, as TransformerLens folds it. Such directions see the same in the model as it was."""
     threshold: float = 1.0
     losses: tuple[str, ...] = ("functional", "behavioral")
     top: tuple[int, ...] = (16, 8)
@@ -121,7 +125,7 @@ class FeatureTargetedSettings:
     chunk: int = 4
     """Directions a chunk, as many of the one kind as of the other."""
     developed: int = 4
-    """SAE features that are followed over the checkpoints of a trained model."""
+    """SAE features whose λ̂ is followed over the checkpoints of a trained model; when each is learned is told of all."""
     curvature: Curvature = Curvature()
     seed: int = 0
     device: str | None = None
@@ -170,6 +174,7 @@ PRESETS = {
         model="hf:openai-community/gpt2",
         text="hub:NeelNanda/pile-10k",
         sae="hf:jbloom/GPT2-Small-SAEs-Reformatted/blocks.9.hook_resid_pre",
+        centred=True,
         chunk=20,
         curvature=Curvature(sequences=1024, batch_size=64),
         device="cuda",

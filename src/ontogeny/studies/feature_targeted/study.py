@@ -150,7 +150,8 @@ def _write(
             continue
         table = xr.concat(parts, "feature", combine_attrs="drop").assign_coords(kind=("feature", kinds))
         if name == BASELINES:
-            table["text"] = (("feature", "shown"), _texts(materials, table["strongest"].values[:, :SHOWN_TEXTS]))
+            which, where = (table[name].values[:, :SHOWN_TEXTS] for name in ("strongest", "strongest_position"))
+            table["text"] = (("feature", "shown"), _texts(materials, which, where))
         out[name] = describe(table)
     predicted = [
         xr.concat([store.load(chunk.key) for chunk in chunks], "feature", combine_attrs="drop")
@@ -163,14 +164,18 @@ def _write(
 
 def _developed(parts: list[xr.Dataset]) -> xr.Dataset:
     table = xr.concat(parts, "checkpoint", combine_attrs="drop").transpose("feature", "checkpoint", ...)
-    table["learned_step"] = ("feature", learned_steps(table["r_squared"].values, table["step"].values))
+    shared = table["r_squared"].transpose("sae_feature", "checkpoint")
+    table["learned_step"] = ("sae_feature", learned_steps(shared.values, table["step"].values))
     return describe(table)
 
 
-def _texts(materials: Materials, strongest: np.ndarray) -> list[list[str]]:
-    """The sequences that activate each direction most, as text."""
+def _texts(materials: Materials, strongest: np.ndarray, positions: np.ndarray) -> list[list[str]]:
+    """The sequences that activate each direction most, as text up to where they do."""
     decode, data = materials.decoder(), materials.data
-    return [[decode(data[int(row)].tolist()) for row in rows] for rows in strongest]
+    return [
+        [decode(data[int(row), : int(place) + 1].tolist()) for row, place in zip(*each, strict=True)]
+        for each in zip(strongest, positions, strict=True)
+    ]
 
 
 def report(folder: Path) -> Path:
