@@ -146,6 +146,19 @@ def test_other_text_is_another_study(tiny):
     assert changed.identity() != tiny.identity()
 
 
+@pytest.mark.parametrize(
+    ("datasets", "says"),
+    [
+        ({"text": "file:a.txt"}, "datasets: 'text' is what the study calls held-out text"),
+        ({"training": "file:a.txt"}, "datasets: 'training' is what the study calls the text that is trained on"),
+        ({"a b": "file:a.txt", "a_b": "file:b.txt"}, "datasets: a b, a_b would share a folder"),
+    ],
+)
+def test_names_that_the_study_uses_itself_are_refused(tiny, datasets, says):
+    with pytest.raises(og.OntogenyError, match=says):
+        study.on_text(tiny, None, datasets)
+
+
 def test_unknown_presets_are_refused(tmp_path):
     with pytest.raises(og.OntogenyError, match="preset must be one of quick, cpu, full; got 'huge'"):
         study.run("huge", out=tmp_path / "out")

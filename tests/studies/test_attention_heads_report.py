@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from ontogeny.report.attention_heads import summarise, write_attention_heads_report
-from ontogeny.report.attention_heads.claims import decided, excerpt, rows
-from ontogeny.report.attention_heads.effects import above, correlation, equal, plainly, verdict
+from ontogeny.report.attention_heads.claims import excerpt, rows
+from ontogeny.report.attention_heads.effects import EVERY, SOME, TYPICAL, above, correlation, equal, plainly, verdict
 from ontogeny.report.attention_heads.statements import STATEMENTS
 from ontogeny.report.attention_heads.text import conclusions
 from ontogeny.studies.attention_heads.settings import PRESETS
@@ -105,7 +105,7 @@ def behaviour(seeds, time):
         return ("seed", "checkpoint", "head"), np.broadcast_to(np.asarray(values).T, (seeds, 8, 16)).copy()
 
     pairs = np.full((seeds, 8, 16, 16), np.nan)
-    pairs[:, :, :8, 8:] = (0.3 - 0.2 * np.sin(np.pi * TIME))[None, :, None, None]
+    pairs[:, :, :8, 8:] = (0.3 - 0.2 * np.sin(np.pi * TIME**2))[None, :, None, None]
     icl = np.broadcast_to((-0.4 * late)[None, :, None], (seeds, 8, 17))
     resample = np.stack([curves(kind, number % 8)[-1] for number, kind in enumerate(KINDS)])
     ablated = np.broadcast_to(resample[None, None, None] * 0.01, (seeds, 8, 3, 16)).copy()
@@ -215,7 +215,7 @@ EXPECTED = {
 def test_statements_are_decided_as_the_measurements_were_made(summary):
     claims = summary["claims"]["paper"]
     assert list(claims) == list(STATEMENTS)
-    assert {name: decided(name, claim) for name, claim in claims.items()} == EXPECTED
+    assert {name: claim["verdict"] for name, claim in claims.items()} == EXPECTED
     json.dumps(summary, allow_nan=False)
 
 
@@ -224,14 +224,112 @@ def test_what_a_run_cannot_tell_comes_with_the_effect_it_would_have_detected(sum
     assert weak.holds is None and weak.detectable == pytest.approx(2.8016 * 0.02)
     assert above(-1.0, 0.02, "").holds is False and above(1.0, 0.02, "", least=2.0).holds is False
     assert equal(0.01, 0.01, 0.5, "").holds is True and equal(0.6, 0.01, 0.5, "").holds is False
-    assert equal(0.5, 0.1, 0.5, "").holds is None
+    assert equal(0.5, 0.1, 0.5, "").holds is None and equal(0.5, 0.1, 0.5, "").detectable > 0.5
     assert above(np.nan, 0.1, "").holds is None
     few = correlation([1, 2, 3, 4, 5, 6], [2, 1, 5, 3, 6, 4], "six heads")
     assert few.holds is None and few.detectable > abs(few.value)
     assert verdict([weak, above(1.0, 0.1, "")]) == "agrees" and verdict([weak]) == "cannot be told"
-    assert verdict([plainly(True, 1, ""), plainly(False, 1, "")]) == "cannot be told"
+    both = [plainly(True, 1, ""), plainly(False, 1, "")]
+    assert [verdict(both, of) for of in (TYPICAL, EVERY, SOME)] == ["cannot be told", "disagrees", "agrees"]
+    assert verdict([both[0], weak], EVERY) == verdict([both[1]], SOME) == "cannot be told"
     one = rows(excerpt(summary))
     assert len(one) == len(STATEMENTS) and all(line.count("|") == 5 for line in one)
+
+
+def reversed_effects():
+    """The same measurements with every effect turned round."""
+    out = made_up()
+    heads, whole, acts = out["heads"], out["whole"], out["behaviour"]
+    induction, multigram = (np.array([kind == word for kind in KINDS]) for word in ("induction", "multigram"))
+    values = heads["llc"].values  # setting, seed, checkpoint, component, dataset
+    of_text = values[..., :16, 0].copy()
+    values[..., 15, 0] = 2 * of_text[..., 14]
+    values[..., :16, 1] = of_text * np.where(induction, 0.5, 1.5)
+    values[..., 15, 1] = values[..., 14, 1]
+    values[..., :16, 2] = of_text * np.where(STEPS < 500, 0.5, 1.0)[:, None]
+    turned = np.array([20 * number for number in range(8, 0, -1)] * 2)
+    out["contexts"]["multigrams"] = out["contexts"]["multigrams"] * 0 + np.where(multigram, turned, 3)
+    whole["llc"].loc[{"dataset": "docs"}] = 3 * whole["llc"].sel(dataset="text")
+    out["contexts"]["type"] = out["contexts"]["type"].copy()
+    out["contexts"]["type"].loc[{"head": "0:1", "seed": 1}] = "multigram"  # the only current-token head of that seed
+    whole["llc"].loc[{"dataset": "text", "seed": 0}] = np.array([5, 10, 20, 30, 40, 45, 50, 55.0])
+    acts["k_composition"] = acts["k_composition"] * 0 + xr.DataArray(0.3 - 0.2 * TIME, dims="checkpoint")
+    for name in ("ablation_score", "hessian_trace"):
+        acts[name] = -acts[name]
+    return out
+
+
+REVERSED = {
+    "clusters": "agrees",  # curves and types are what they were
+    "multigrams": "disagrees",
+    "induction_code": "disagrees",
+    "one_layer": "disagrees",
+    "pair_equal": "disagrees",
+    "pair_code": "disagrees",
+    "multigram_code": "disagrees",
+    "icl": "cannot be told",
+    "shifted": "disagrees",
+    "three_types": "disagrees",
+    "decreasing": "agrees",  # one of two runs rises all along
+    "k_composition": "disagrees",
+    "resample": "disagrees",
+    "trace": "disagrees",
+}
+
+
+def test_statements_are_refuted_where_the_measurements_were_turned_round():
+    claims = summarise(reversed_effects(), dataclasses.asdict(PRESETS["quick"]))["claims"]["paper"]
+    assert {name: claim["verdict"] for name, claim in claims.items()} == REVERSED
+
+
+def without_code():
+    out = made_up(1)
+    kept = {"heads": ["text", "one-layer model"], "whole": [name for name in DATASETS if name != "code"]}
+    out |= {name: out[name].sel(dataset=names) for name, names in kept.items()}
+    out["training"] = out["training"].sel(dataset=["text", "docs"])
+    out["behaviour"] = out["behaviour"].sel(trace_dataset=["text"])
+    return out
+
+
+def of_one_type():
+    out = made_up(1)
+    out["contexts"]["type"] = xr.full_like(out["contexts"]["type"], "other")
+    return out
+
+
+def below_baseline_early():
+    out = made_up(1)
+    out["heads"]["regime"] = out["heads"]["regime"].copy()
+    out["heads"]["regime"].loc[{"checkpoint": [0, 1]}] = "below_baseline"
+    out["heads"]["chains_lost"].loc[{"component": "0:2", "checkpoint": 4}] = 1
+    return out
+
+
+def hardly_usable():
+    out = made_up(1)
+    for name in ("heads", "whole"):
+        out[name]["regime"] = out[name]["regime"].copy()
+        out[name]["regime"].loc[{"checkpoint": list(range(6))}] = "below_baseline"
+    return out
+
+
+@pytest.mark.parametrize("measured", [without_code, of_one_type, below_baseline_early, hardly_usable])
+def test_a_run_that_lacks_something_has_a_page_all_the_same(measured, tmp_path):
+    found = summarise(measured(), dataclasses.asdict(PRESETS["quick"]))
+    json.dumps(found, allow_nan=False)
+    write_attention_heads_report(tmp_path / "report.html", measured(), found)
+    clusters = found["clusters"]["paper"]
+    if measured is below_baseline_early:
+        assert all(one["checkpoints_left_out"] == 2 for one in clusters)
+        assert "0:2" not in next(one["heads"] for one in clusters if one["layer"] == 0)
+        assert "0:3" in next(one["heads"] for one in clusters if one["layer"] == 0)
+    elif measured is hardly_usable:
+        assert not clusters and found["claims"]["paper"]["clusters"]["verdict"] == "cannot be told"
+    elif measured is of_one_type:
+        assert found["claims"]["paper"]["three_types"]["verdict"] == "disagrees"
+        assert found["claims"]["paper"]["clusters"]["verdict"] == "cannot be told"
+    else:
+        assert found["claims"]["paper"]["induction_code"]["verdict"] == "cannot be told"
 
 
 def test_stages_clusters_and_types_are_in_the_summary(summary):
@@ -261,7 +359,8 @@ def test_second_order_is_told_by_head_at_minima_alone(summary):
 def test_the_page_shows_every_figure_that_there_are_measurements_for(summary, tmp_path):
     page = write_attention_heads_report(tmp_path / "report.html", made_up(), summary).read_text(encoding="utf-8")
     captions = " ".join(re.findall(r"<figcaption.*?</figcaption>", page, re.DOTALL))
+    told = re.sub(r"<figcaption[^>]*>(<b>Figure \d+\.</b>)?", "", captions)  # without the page's own numbers
     shown = {*range(1, 21), 22, 23, 24}  # "20 to 22"
-    assert not [number for number in shown if not re.search(rf"\b{number}\b", captions)]
+    assert not [number for number in shown if not re.search(rf"\b{number}\b", told)]
     assert "Table 1 of the paper" in page and "years" in page
     assert "Curvature, and what lies beyond it" in page and "8, 6, 4; the gradient of 512 rows" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -10,8 +11,11 @@ import xarray as xr
 
 from ontogeny.analysis.clusters import RESTARTS, cluster_curves
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.rng import numpy_generator
 
 PERMUTATIONS = 9999
+LEVEL = 0.05
+"""Of the test that ``critical`` is of."""
 
 
 class Agreement(NamedTuple):
@@ -21,11 +25,14 @@ class Agreement(NamedTuple):
         rand_index: 1 where they are the same, 0 on average by chance, below 0 where they agree less than by chance.
         p_value: (1 + the permutations that agree at least as well)/(1 + permutations); one-sided.
         heads: how many were grouped.
+        critical: the least index, of groups of these sizes, whose p-value would be at most 0.05; NaN where there is
+            none, as with few heads in few arrangements.
     """
 
     rand_index: float
     p_value: float
     heads: int
+    critical: float
 
 
 def group_agreement(
@@ -61,15 +68,29 @@ def group_agreement(
         )
     if permutations < 1:
         raise OntogenyError(f"permutations must be at least 1; got {permutations!r}.")
-    random = np.random.default_rng(seed)
+    random = numpy_generator(seed, "group agreement")
     same_a = (a[:, None] == a[None, :]).astype(np.float64)
     # with the groups' sizes fixed the index rises with the number of pairs that are together in both
     together = (same_a * (b[:, None] == b[None, :])).sum()
-    as_good = 0
-    for _ in range(permutations):
+    by_chance = np.empty(permutations)
+    for number in range(permutations):
         shuffled = random.permutation(b)
-        as_good += int((same_a * (shuffled[:, None] == shuffled[None, :])).sum() >= together)
-    return Agreement(float(adjusted_rand_score(a, b)), (1 + as_good) / (1 + permutations), len(a))
+        by_chance[number] = (same_a * (shuffled[:, None] == shuffled[None, :])).sum()
+    least = [count for count in np.unique(by_chance) if (1 + (by_chance >= count).sum()) <= LEVEL * (1 + permutations)]
+    return Agreement(
+        float(adjusted_rand_score(a, b)),
+        float(1 + (by_chance >= together).sum()) / (1 + permutations),
+        len(a),
+        _index(float(least[0]), a, b) if least else math.nan,
+    )
+
+
+def _index(together: float, a: np.ndarray, b: np.ndarray) -> float:
+    """The adjusted Rand index of so many ordered pairs that are together in both, each head with itself among them."""
+    heads = len(a)
+    own, other = (((g[:, None] == g[None, :]).sum() - heads) / 2 for g in (a, b))
+    expected, most = own * other / (heads * (heads - 1) / 2), (own + other) / 2
+    return 1.0 if most == expected else float(((together - heads) / 2 - expected) / (most - expected))
 
 
 def _numbers(groups: Sequence[Hashable] | xr.DataArray) -> np.ndarray:

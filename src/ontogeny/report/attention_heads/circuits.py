@@ -9,6 +9,7 @@ from ontogeny.plots import theme
 from ontogeny.plots.heads import Line, Panel, panels
 from ontogeny.report.attention_heads.figures import LLC, Measured, Summary, views
 from ontogeny.report.attention_heads.looks import stages
+from ontogeny.report.attention_heads.statements import CODE
 
 PAIR = "both induction heads"
 INTACT, ABLATED, PATCHED, CODE_COLOUR = "#0072b2", "#009e73", "#d55e00", "#a8447f"
@@ -19,8 +20,11 @@ def in_context(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
     out = {}
     for view in views(measured, summary, clusters=False):
         behaviour = measured["behaviour"].sel(seed=view.seed)
-        heads = measured["heads"].sel(setting=view.setting, seed=view.seed, dataset="code")
         pair = summary["circuit"][view.seed]["pair"].split()
+        if CODE not in measured["heads"]["dataset"]:
+            out[view.words] = theme.empty("There is no data set of code.")
+            continue
+        heads = measured["heads"].sel(setting=view.setting, seed=view.seed, dataset=CODE)
         if len(pair) < 2:
             out[view.words] = theme.empty("There are fewer than two heads above layer 0.")
             continue

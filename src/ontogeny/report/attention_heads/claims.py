@@ -10,8 +10,6 @@ from ontogeny.report.words import number
 KEPT = ("preset", "seeds", "settings", "types", "claims")
 """What of the summary the rows need."""
 COMMAND = "A"
-SOME = "decreasing"
-"""The statement about some runs alone: one without a decreasing stage bears it out, and none with one refutes it."""
 
 
 def excerpt(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,8 +20,9 @@ def excerpt(summary: Mapping[str, Any]) -> dict[str, Any]:
 def rows(summary: Mapping[str, Any]) -> list[str]:
     """One row of a Markdown table a statement: statement, what was measured, command, verdict."""
     return [
-        f"| {claim['says']} | {measured(claim['by_seed'])} | {COMMAND} | {decided(name, claim)} |"
-        for name, claim in next(iter(summary["claims"].values())).items()
+        f"| {claim['says']}{_at(setting, summary)} | {measured(claim['by_seed'])} | {COMMAND} | {claim['verdict']} |"
+        for setting, claims in summary["claims"].items()
+        for claim in claims.values()
     ]
 
 
@@ -35,13 +34,11 @@ def measured(seeds: Sequence[Mapping[str, Any]]) -> str:
         if one["se"] is not None:
             words += f" (± {number(one['se'], 2)})"
         if one["holds"] is None and one["detectable"] is not None:
-            words += f"; {number(one['detectable'], 2)} would have been found in 80 % of such runs"
+            words += f"; {number(one['detectable'], 2)} {one['finds']}"
         told.append(words if len(seeds) == 1 else f"seed {number_}: {words}")
     return "; ".join(told)
 
 
-def decided(name: str, claim: Mapping[str, Any]) -> str:
-    """The verdict; of what is said of some runs, told by any one of them."""
-    if name != SOME:
-        return str(claim["verdict"])
-    return "agrees" if any(one["holds"] is True for one in claim["by_seed"]) else "cannot be told"
+def _at(setting: str, summary: Mapping[str, Any]) -> str:
+    """Which setting of the sampler, where there are several."""
+    return f" ({setting} setting)" if len(summary["claims"]) > 1 else ""

@@ -14,6 +14,8 @@ SURE = 1.96
 POWER = SURE + 0.8416
 """Standard errors of an effect that such a test finds four times out of five."""
 PERMUTATIONS = 4999
+TYPICAL, EVERY, SOME = "typical", "every", "some"
+"""What a statement is about: a typical run, every run, or some of them."""
 
 
 class Effect(NamedTuple):
@@ -26,6 +28,7 @@ class Effect(NamedTuple):
         detectable: the size of ``value`` that the run would have told from nothing with a power of 80 %; NaN where no
             error says it.
         words: what was measured, in a clause.
+        finds: what ``detectable`` is, where it is another thing.
     """
 
     holds: bool | None
@@ -33,6 +36,7 @@ class Effect(NamedTuple):
     se: float
     detectable: float
     words: str
+    finds: str = "would have been found in 80 % of such runs"
 
 
 NOTHING = Effect(None, math.nan, math.nan, math.nan, "nothing that could tell was measured")
@@ -52,7 +56,7 @@ def equal(difference: float, se: float, within: float, words: str) -> Effect:
         return NOTHING._replace(words=words)
     size, margin = abs(difference), SURE * se
     holds = True if size + margin < within else False if size - margin > within else None
-    return Effect(holds, difference, se, POWER * se, words)
+    return Effect(holds, difference, se, within + POWER * se, words)
 
 
 def plainly(holds: bool | None, value: float, words: str) -> Effect:
@@ -80,14 +84,22 @@ def correlation(one: npt.ArrayLike, other: npt.ArrayLike, words: str, least: flo
     return Effect(holds, rho, spread * (1 - rho**2), detectable, f"{words}: ρ = {rho:.2f} over {len(x)}")
 
 
-def verdict(effects: Sequence[Effect]) -> str:
-    """What the runs say together: decided where all that can tell agree."""
+def verdict(effects: Sequence[Effect], of: str = TYPICAL) -> str:
+    """What the runs say together.
+
+    ``TYPICAL``: decided where all that can tell agree. ``EVERY``: one run refutes it, and all must bear it out.
+    ``SOME``: one run bears it out, and none refutes it, since another might.
+    """
     told = [one.holds for one in effects if one.holds is not None]
+    if of == SOME:
+        return "agrees" if any(told) else "cannot be told"
+    if of == EVERY and told:
+        return "disagrees" if not all(told) else "agrees" if len(told) == len(effects) else "cannot be told"
     if not told or 0 < sum(told) < len(told):
         return "cannot be told"
     return "agrees" if all(told) else "disagrees"
 
 
-def as_dict(effects: Sequence[Effect], says: str) -> dict[str, Any]:
+def as_dict(effects: Sequence[Effect], says: str, of: str = TYPICAL) -> dict[str, Any]:
     """For summary.json: the statement, its verdict, and what every seed said."""
-    return {"says": says, "verdict": verdict(effects), "by_seed": [one._asdict() for one in effects]}
+    return {"says": says, "verdict": verdict(effects, of), "by_seed": [one._asdict() for one in effects]}

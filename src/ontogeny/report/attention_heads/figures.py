@@ -11,6 +11,7 @@ import xarray as xr
 from ontogeny.plots import theme
 from ontogeny.plots.heads import Line, Looks, Panel, head_lines, panels
 from ontogeny.report.attention_heads.looks import BY_CLUSTER, BY_TYPE, boxes, by_cluster, by_type, stages
+from ontogeny.report.attention_heads.statements import CODE
 
 Measured = Mapping[str, xr.Dataset]
 Summary = Mapping[str, Any]
@@ -129,6 +130,9 @@ def relative(measured: Measured, summary: Summary) -> dict[str, go.Figure]:
     """(λ̂ on code - λ̂ on text)/λ̂ on text of every head; left and center-right of figure 24, on this study's model."""
     out = {}
     for view in views(measured, summary):
+        if CODE not in measured["heads"]["dataset"]:
+            out[view.words] = theme.empty("There is no data set of code.")
+            continue
         heads = measured["heads"].sel(setting=view.setting, seed=view.seed)
         text, code = (heads.sel(dataset=name) for name in ("text", "code"))
         share = (code["llc"] - text["llc"]) / text["llc"]

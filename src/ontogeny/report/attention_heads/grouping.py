@@ -10,6 +10,7 @@ import xarray as xr
 
 from ontogeny.analysis import cluster_curves, cluster_stability, group_agreement, majority_vote, transfer_clusters
 from ontogeny.analysis.clusters import STANDARDISED
+from ontogeny.estimators.status import usable
 
 COUNTS = {0: (3, 4), 1: (2, 4)}
 """Clusters asked for, by layer: the paper's, and those of layer 1 for the layers above it."""
@@ -21,6 +22,8 @@ RESTARTS = 8
 STABILITY = ("stability", "stability_low", "stability_high")
 DRAWS = 20
 """Of the stability."""
+MOST_HEADS, FEWEST = 0.75, 3
+"""A checkpoint is looked at where such a share of the layer's heads is usable; so many make a curve."""
 
 
 def curves_of(heads: xr.Dataset, layer: int, datasets: Sequence[str]) -> xr.DataArray:
@@ -29,6 +32,18 @@ def curves_of(heads: xr.Dataset, layer: int, datasets: Sequence[str]) -> xr.Data
     llc = heads["llc"].sel(component=own, dataset=list(datasets)).rename(component="head")
     whole = llc.notnull().all([dim for dim in llc.dims if dim != "head"])
     return llc.isel(head=np.flatnonzero(whole.values))
+
+
+def usable_checkpoints(heads: xr.Dataset, layer: int, datasets: Sequence[str]) -> xr.Dataset:
+    """The estimates, not usable ones NaN, at those checkpoints where of every seed most heads of the layer are usable.
+
+    Early in training w* may be no minimum for any head: such a checkpoint is left out, and not all heads with it.
+    """
+    own = [str(name) for name in heads["component"].values if str(name).startswith(f"{layer}:")]
+    masked = heads.assign(llc=heads["llc"].where(usable(heads)))
+    good = masked["llc"].sel(component=own, dataset=list(datasets)).notnull().all("dataset")
+    share = good.mean("component").min([dim for dim in good.dims if dim not in ("component", "checkpoint")])
+    return masked.isel(checkpoint=np.flatnonzero((share >= MOST_HEADS).values))
 
 
 def clusters_of(heads: xr.Dataset, types: xr.DataArray, datasets: Sequence[str]) -> list[dict[str, Any]]:
@@ -40,10 +55,16 @@ def clusters_of(heads: xr.Dataset, types: xr.DataArray, datasets: Sequence[str])
     layers = sorted({int(str(name).split(":")[0]) for name in types["head"].values})
     records = []
     for layer in layers:
-        curves = curves_of(heads.sel(seed=FIRST_SEED), layer, datasets)
+        good = usable_checkpoints(heads, layer, datasets)
+        if good.sizes["checkpoint"] < FEWEST:
+            continue
+        curves = curves_of(good.sel(seed=FIRST_SEED), layer, datasets)
         for count in COUNTS.get(layer, COUNTS[1]):
             if curves.sizes["head"] > count:
-                records.append(_record(heads, curves, types, layer, count, datasets))
+                left_out = heads.sizes["checkpoint"] - good.sizes["checkpoint"]
+                records.append(
+                    _record(good, curves, types, layer, count, datasets) | {"checkpoints_left_out": left_out}
+                )
     return records
 
 
@@ -57,7 +78,7 @@ def _record(
     of_type = [str(types.sel(seed=FIRST_SEED, head=head).item()) for head in names]
     error = heads["llc_se"].sel(seed=FIRST_SEED, component=names, dataset=list(datasets)).rename(component="head")
     known = bool(np.isfinite(error).all())
-    stable = cluster_stability(curves, error.fillna(0.0), count, draws=DRAWS) if known else None
+    stable = cluster_stability(curves, error, count, draws=DRAWS) if known else None
     algorithms = [str(name) for name in found["algorithm"].values]
     return {
         "layer": layer,
@@ -126,7 +147,7 @@ def _transfers(
 
 
 def _agreement(clusters: np.ndarray, types: Sequence[str]) -> dict[str, float] | None:
-    """Adjusted Rand index with types, its p-value, and the index that the permutation test would have found.
+    """Adjusted Rand index with types, its p-value, and the least index that would be significant.
 
     None where all heads are of one type, which no clusters can agree or disagree with.
     """
@@ -137,22 +158,6 @@ def _agreement(clusters: np.ndarray, types: Sequence[str]) -> dict[str, float] |
     return {
         "rand_index": found.rand_index,
         "p_value": found.p_value,
-        "detectable": _by_chance(np.asarray(labels), np.unique(list(types), return_inverse=True)[1]),
+        "critical": found.critical,
         "heads": found.heads,
     }
-
-
-def _by_chance(one: np.ndarray, other: np.ndarray) -> float:
-    """The adjusted Rand index that 5 % of permutations reach; with sizes fixed it is linear in the pairs together."""
-    pairs = np.triu_indices(len(one), 1)
-    together = [labels[pairs[0]] == labels[pairs[1]] for labels in (one, other)]
-    expected = together[0].sum() * together[1].sum() / len(pairs[0])
-    most = (together[0].sum() + together[1].sum()) / 2
-    random = np.random.default_rng(0)
-    counts = []
-    for _ in range(PERMUTATIONS):
-        mixed = random.permutation(other)
-        counts.append(int((together[0] & (mixed[pairs[0]] == mixed[pairs[1]])).sum()))
-    if most == expected:  # all in one group, or each head alone
-        return 1.0
-    return float((np.quantile(counts, 0.95, method="higher") - expected) / (most - expected))

@@ -1,8 +1,8 @@
 """What Wang et al. (arXiv:2410.02984) state, and what one training run says about each statement.
 
 λ̂ are those of one setting of the sampler; estimates below the baseline, where w* is no minimum, and lost chains are
-left out, so that a statement about them cannot be told. Errors are those of sampling and, of means over heads, as if
-heads were sampled independently (all share their minibatches, so that differences are known better than that).
+left out, so that a statement about them cannot be told. Errors are those of sampling; of a mean over heads it is the
+mean of theirs, since heads share their minibatches, and no more is to be gained by taking the mean than that allows.
 """
 
 from __future__ import annotations
@@ -14,8 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from ontogeny.core.rng import numpy_generator
 from ontogeny.estimators.status import usable
-from ontogeny.report.attention_heads.effects import NOTHING, Effect, above, correlation, equal, plainly
+from ontogeny.report.attention_heads.effects import (
+    EVERY,
+    NOTHING,
+    SOME,
+    SURE,
+    TYPICAL,
+    Effect,
+    above,
+    correlation,
+    equal,
+    plainly,
+)
 from ontogeny.report.words import listed
 from ontogeny.report.words import number as rounded
 
@@ -24,13 +36,19 @@ ALIKE = 0.1
 CLOSE = 0.5
 """A rank correlation from which two orders are close."""
 SHIFTED = 0.9
-"""A correlation over checkpoints from which one curve is another one shifted."""
+"""The share of a curve's variance over checkpoints that a shifted copy of another has, from which it is one."""
+MOVES = 1000
+"""Of curves within their errors."""
 TURNS = 0.05
 """The share of its range by which a K-composition must fall, and rise, to turn."""
+FALLS = 0.1
+"""The share of its range by which λ̂ of the whole model must fall for a stage to be decreasing, as stages have it."""
 SIGNIFICANT = 0.05
 CODE_LIKE = ("code", "C++")
-"""Data sets that hold code, or what is named so."""
-TEXT, CODE, ONE_LAYER, PAIR = "text", "code", "one-layer model", "both induction heads"
+"""Data sets that hold code, or are called by a word with one of these in it."""
+TEXT, CODE, ONE_LAYER, ZERO_LAYER = "text", "code", "one-layer model", "zero-layer model"
+FEWEST = 5
+"""Usable checkpoints that a statement about a curve takes."""
 
 
 class Run(NamedTuple):
@@ -82,13 +100,20 @@ def run_of(measured: Mapping[str, xr.Dataset], setting: str, seed: int, stages: 
     )
 
 
-def _difference(run: Run, heads: Sequence[str], of: str, less: str) -> tuple[float, float]:
-    """Mean over heads of λ̂ on one data set less λ̂ on the other, at the last checkpoint, and its error."""
-    rows = [(*run.llc(head, of), *run.llc(head, less)) for head in heads]
+def _both(run: Run, heads: Sequence[str], of: str, less: str, place: int = -1) -> dict[str, np.ndarray]:
+    """λ̂ and error on one data set, and on the other, of the heads that are usable on both."""
+    rows = {head: np.array([*run.llc(head, of, place), *run.llc(head, less, place)]) for head in heads}
+    return {head: row for head, row in rows.items() if np.isfinite(row).all()}
+
+
+def _difference(run: Run, heads: Sequence[str], of: str, less: str) -> tuple[float, float, str]:
+    """Mean over heads of λ̂ on one data set less λ̂ on the other, at the end, its error, and of how many heads."""
+    rows = _both(run, heads, of, less)
     if not rows:
-        return math.nan, math.nan
-    values = np.array(rows)
-    return float((values[:, 0] - values[:, 2]).mean()), float(np.sqrt((values[:, [1, 3]] ** 2).sum()) / len(rows))
+        return math.nan, math.nan, f"none of {len(heads)} usable on both"
+    values = np.stack(list(rows.values()))
+    said = listed(list(rows)) if len(rows) == len(heads) else f"{len(rows)} of {len(heads)} usable"
+    return float((values[:, 0] - values[:, 2]).mean()), float(np.hypot(values[:, 1], values[:, 3]).mean()), said
 
 
 def clusters_are_types(run: Run) -> Effect:
@@ -106,10 +131,14 @@ def clusters_are_types(run: Run) -> Effect:
         [f"layer {layer}: ARI {found['rand_index']:.2f}, p = {found['p_value']:.2g}" for layer, found in told.items()]
     )
     sure = [found["p_value"] <= SIGNIFICANT for found in told.values()]
-    none = all(found["rand_index"] <= 0 for found in told.values())
+    could = all(math.isfinite(found["critical"]) for found in told.values())
+    none = could and all(found["rand_index"] <= 0 for found in told.values())
     mean = float(np.mean([found["rand_index"] for found in told.values()]))
-    detectable = float(max(found["detectable"] for found in told.values()))
-    return Effect(True if all(sure) else False if none else None, mean, math.nan, detectable, words)
+    least = float(np.max([found["critical"] for found in told.values()])) if could else math.nan
+    return Effect(
+        True if all(sure) else False if none else None,
+        mean, math.nan, least, words, "is the least index that would have been significant in every layer",
+    )  # fmt: skip
 
 
 def more_multigrams_higher(run: Run) -> Effect:
@@ -124,15 +153,19 @@ def more_multigrams_higher(run: Run) -> Effect:
 def induction_higher_on_code(run: Run) -> Effect:
     """λ̂ on code less wrLLC, mean over induction heads, at the end."""
     heads = run.of_type("induction")
-    value, se = _difference(run, heads, CODE, TEXT)
-    return above(value, se, f"λ̂ on code less wrLLC, mean of {listed(heads) or 'no induction head'}: {number(value)}")
+    if not heads:
+        return NOTHING._replace(words="no induction head")
+    value, se, which = _difference(run, heads, CODE, TEXT)
+    return above(value, se, f"λ̂ on code less wrLLC, mean of {which}: {number(value)}")
 
 
 def multigrams_lower_on_code(run: Run) -> Effect:
     """wrLLC less λ̂ on code, mean over multigram heads, at the end."""
     heads = run.of_type("multigram")
-    value, se = _difference(run, heads, TEXT, CODE)
-    return above(value, se, f"wrLLC less λ̂ on code, mean of {len(heads)} multigram heads: {number(value)}")
+    if not heads:
+        return NOTHING._replace(words="no multigram head")
+    value, se, which = _difference(run, heads, TEXT, CODE)
+    return above(value, se, f"wrLLC less λ̂ on code, mean of the multigram heads {which}: {number(value)}")
 
 
 def leaves_the_one_layer_model(run: Run) -> Effect:
@@ -140,23 +173,28 @@ def leaves_the_one_layer_model(run: Run) -> Effect:
     early = int(run.contexts["step"].sel(when="early"))
     place = int(np.flatnonzero(run.behaviour["step"].values == early)[0])
     names = [str(head) for head in run.contexts["head"].values]
+    at_both = [_both(run, names, ONE_LAYER, TEXT, at) for at in (place, -1)]
+    same = [head for head in names if all(head in rows for rows in at_both)]
+    if not same:
+        return NOTHING._replace(words="no head is usable on both, early and at the end")
     found = []
-    for at in (place, -1):
-        rows = np.array([(*run.llc(head, ONE_LAYER, at), *run.llc(head, TEXT, at)) for head in names])
-        one, two, errors = rows[:, 0].sum(), rows[:, 2].sum(), (rows[:, [1, 3]] ** 2).sum(0)
-        found.append((float(one / two - 1), float(np.sqrt(errors[0] + (one / two) ** 2 * errors[1]) / abs(two))))
+    for rows in at_both:
+        one, one_se, two, two_se = np.stack([rows[head] for head in same]).sum(0)
+        found.append((float(one / two - 1), math.hypot(one_se, one / two * two_se) / abs(two)))
     (before, before_se), (after, after_se) = found
     words = f"relative to the wrLLC {number(before)} at step {early} and {number(after)} at the end"
+    words += f", {len(same)} of {len(names)} heads"
     return above(before - after, math.hypot(before_se, after_se), words)
 
 
 def _pair(run: Run) -> list[str] | None:
-    heads = run.of_type("induction")
-    return heads[:2] if len(heads) >= 2 else None
+    """The two later heads with the highest prefix-matching scores, refined together; None unless of type induction."""
+    pair = str(run.behaviour["pair"].item()).split()
+    return pair if len(pair) == 2 and set(pair) <= set(run.of_type("induction")) else None
 
 
 def pair_equal(run: Run) -> Effect:
-    """The wrLLCs of the first two induction heads, within a tenth of their mean."""
+    """The wrLLCs of the two strongest induction heads, within a tenth of their mean."""
     pair = _pair(run)
     if pair is None:
         return NOTHING._replace(words=f"{len(run.of_type('induction'))} induction heads")
@@ -183,33 +221,59 @@ def icl_drop_at_the_others_peak(run: Run) -> Effect:
         return NOTHING._replace(words=f"{len(run.of_type('induction'))} induction heads")
     words, told = [], []
     for ablated, other in (pair, pair[::-1]):
-        score = run.behaviour["icl_score"].sel(ablated=ablated).values
-        curve = run.heads["llc"].sel(component=other, dataset=CODE).values
-        if not np.isfinite(curve).any():
+        score, score_se = (run.behaviour[name].sel(ablated=ablated).values for name in ("icl_score", "icl_score_se"))
+        if CODE not in run.heads["dataset"] or not run.heads["llc"].sel(component=other, dataset=CODE).notnull().any():
             return NOTHING._replace(words=f"no usable λ̂ of {other} on code")
+        curve, curve_se = (run.heads[name].sel(component=other, dataset=CODE).values for name in ("llc", "llc_se"))
         drop, peak = int(np.diff(score).argmin()), int(np.nanargmax(curve))
-        inside = 0 < peak < len(curve) - 1
         words.append(f"{ablated} ablated: steps {steps[drop]} to {steps[drop + 1]}, peak of {other} at {steps[peak]}")
-        told.append(drop <= peak <= drop + 1 if inside else None)
+        falls = score[drop] - score[drop + 1] > SURE * math.hypot(score_se[drop], score_se[drop + 1])
+        told.append(drop <= peak <= drop + 1 if falls and _is_peak(curve, curve_se, peak) else None)
     holds = None if None in told else all(told)
     return plainly(holds, math.nan, listed(words))
 
 
+def _is_peak(curve: np.ndarray, errors: np.ndarray, place: int) -> bool:
+    """Whether the largest value has known neighbours, and is above both ends of the curve by more than its errors."""
+    if not 0 < place < len(curve) - 1 or not np.isfinite(curve[place - 1 : place + 2]).all():
+        return False
+    ends = [np.flatnonzero(np.isfinite(curve))[which] for which in (0, -1)]
+    return all(curve[place] - curve[end] > SURE * math.hypot(errors[place], errors[end]) for end in ends)
+
+
 def shifted_copies(run: Run) -> Effect:
-    """The least correlation over checkpoints of λ̂ on a data set without code with λ̂ on text."""
+    """1 - Var(b - a)/Var(a) over checkpoints, a of text, b of a data set without code: 1 for a shifted copy; the least.
+
+    What the errors of a and b add to both variances is taken off; the standard error is that of curves that move within
+    them.
+    """
     names = [str(name) for name in run.whole["dataset"].values]
-    plain = [name for name in names if name not in CODE_LIKE and "model" not in name and name != TEXT]
-    reference = run.whole["llc"].sel(dataset=TEXT).values
-    found: dict[str, float] = {}
+    others = (TEXT, ONE_LAYER, ZERO_LAYER)
+    plain = [name for name in names if name not in others and not any(word in name for word in CODE_LIKE)]
+    found: dict[str, tuple[float, float]] = {}
     for name in plain:
-        curve = run.whole["llc"].sel(dataset=name).values
-        good = np.isfinite(curve) & np.isfinite(reference)
-        if good.sum() >= 5:
-            found[name] = float(np.corrcoef(curve[good], reference[good])[0, 1])
+        pair = [run.whole.sel(dataset=which) for which in (TEXT, name)]
+        rows = np.stack([one[of].values for of in ("llc", "llc_se") for one in pair])
+        rows = rows[:, np.isfinite(rows).all(0)]
+        if rows.shape[1] >= FEWEST:
+            found[name] = _shifted(*rows)
     if not found:
         return NOTHING._replace(words="fewer than five checkpoints are usable on any data set without code")
-    least = min(found.values())
-    return plainly(least >= SHIFTED, least, listed([f"{name} r = {value:.2f}" for name, value in found.items()]))
+    words = listed([f"{name} {value:.2f} ± {error:.2f}" for name, (value, error) in found.items()])
+    value, error = min(found.values(), key=lambda one: one[0])
+    return above(value, error, f"share of the variance of λ̂ on text that a shifted copy has: {words}", SHIFTED)
+
+
+def _shifted(a: np.ndarray, b: np.ndarray, a_se: np.ndarray, b_se: np.ndarray) -> tuple[float, float]:
+    def share(one: np.ndarray, other: np.ndarray, times: float) -> Any:
+        apart = (other - one).var(-1, ddof=1) - times * (a_se**2 + b_se**2).mean()
+        return 1 - np.maximum(apart, 0.0) / np.maximum(one.var(-1, ddof=1) - times * (a_se**2).mean(), 1e-300)
+
+    stream = numpy_generator(0, "curves within their errors")
+    first, second = (
+        values + errors * stream.standard_normal((MOVES, len(values))) for values, errors in ((a, a_se), (b, b_se))
+    )
+    return float(share(a, b, 1.0)), float(share(first, second, 2.0).std(ddof=1))  # moved curves hold every error twice
 
 
 def has_the_three_types(run: Run) -> Effect:
@@ -225,7 +289,14 @@ def has_no_decreasing_stage(run: Run) -> Effect:
     if not run.stages:
         return NOTHING._replace(words="too few usable λ̂ of the whole model for stages")
     falling = [stage for stage in run.stages if stage["direction"] == "falling"]
-    return plainly(not falling, float(len(falling)), f"{len(falling)} of {len(run.stages)} stages falling")
+    words = f"{len(falling)} of {len(run.stages)} stages falling"
+    if falling:
+        return plainly(False, float(len(falling)), words)
+    curve, errors = (run.whole[name].sel(dataset=TEXT).values for name in ("llc", "llc_se"))
+    fall = curve[:, None] - curve[None, :] + SURE * np.hypot(errors[:, None], errors[None, :])  # of i less of j
+    most = float(fall[np.triu_indices(len(curve), 1)].max())
+    words += f"; no later λ̂ is below an earlier one by more than {number(most)}"
+    return plainly(True if most <= FALLS * float(np.ptp(curve)) else None, 0.0, words)
 
 
 def k_composition_turns(run: Run) -> Effect:
@@ -233,7 +304,7 @@ def k_composition_turns(run: Run) -> Effect:
     writers, readers = run.of_type("multigram", 0), run.of_type("multigram", -1)
     if not writers or not readers:
         return NOTHING._replace(words="no multigram heads in both layers")
-    curve = run.behaviour["k_composition"].sel(writer=writers, reader=readers).mean(("writer", "reader")).values
+    curve = run.behaviour["k_composition"].sel(writer=writers, reader=readers).mean(("writer", "reader")).values[1:]
     lowest = int(curve.argmin())
     fall, rise = float(curve[: lowest + 1].max() - curve[lowest]), float(curve[lowest:].max() - curve[lowest])
     begins, least, ends = (number(float(curve[place])) for place in (0, lowest, -1))
@@ -258,7 +329,7 @@ def traces_order(run: Run) -> Effect:
     return _order(run, [float(value) for value in traces.values], "Hessian trace and wrLLC, all heads")
 
 
-STATEMENTS: dict[str, tuple[str, Callable[[Run], Effect]]] = {
+SAID: dict[str, tuple[str, Callable[[Run], Effect]]] = {
     "clusters": ("Heads of one type cluster by their wrLLC curves", clusters_are_types),
     "multigrams": ("Heads with more multigrams have a higher final wrLLC", more_multigrams_higher),
     "induction_code": ("The λ̂ of induction heads is higher on code", induction_higher_on_code),
@@ -277,4 +348,6 @@ STATEMENTS: dict[str, tuple[str, Callable[[Run], Effect]]] = {
     "resample": ("The order by resample ablation is close to that by wrLLC", resample_orders),
     "trace": ("… and so is that by Hessian trace", traces_order),
 }  # fmt: skip
-"""By name: the sentence, and what a run says about it."""
+ABOUT = {"three_types": EVERY, "decreasing": SOME}
+STATEMENTS = {name: (says, of_run, ABOUT.get(name, TYPICAL)) for name, (says, of_run) in SAID.items()}
+"""By name: the sentence, what a run says about it, and whether it is about a typical run, every one, or some."""

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ontogeny.report.attention_heads.curvature import against, at_the_end, orders
 from ontogeny.report.attention_heads.development import reached, stages_of
-from ontogeny.report.attention_heads.effects import as_dict, correlation
+from ontogeny.report.attention_heads.effects import as_dict
 from ontogeny.report.attention_heads.grouping import clusters_of
 from ontogeny.report.attention_heads.statements import CODE, STATEMENTS, TEXT, run_of
 from ontogeny.report.health import count_health
@@ -40,7 +40,7 @@ def summarise(measured: Mapping[str, xr.Dataset], settings: Mapping[str, Any]) -
             for seed in behaviour["seed"].values
         ]
         claims[name] = {
-            key: as_dict([says_run(run) for run in runs], says) for key, (says, says_run) in STATEMENTS.items()
+            key: as_dict([says_run(run) for run in runs], says, of) for key, (says, says_run, of) in STATEMENTS.items()
         }
     return plain(
         {
@@ -71,7 +71,6 @@ def summarise(measured: Mapping[str, xr.Dataset], settings: Mapping[str, Any]) -
             "second_order": {name: against(measured, name) for name in samplers},
             "curvature": {name: at_the_end(measured, name) for name in samplers},
             "orders": {name: orders(measured, name) for name in samplers},
-            "multigrams": {name: _multigrams(measured, name) for name in samplers},
             "claims": claims,
         }
     )
@@ -139,13 +138,3 @@ def _formed(behaviour: xr.Dataset) -> dict[str, float]:
         name: reached(behaviour[name].max("head"), FORMED)
         for name in ("previous_token", "current_token", "prefix_matching")
     }
-
-
-def _multigrams(measured: Mapping[str, xr.Dataset], setting: str) -> dict[str, Any]:
-    """Rank correlation of the final wrLLC with the number of multigrams, over all heads of all seeds."""
-    contexts = measured["contexts"].sel(when="last")
-    heads = [str(name) for name in contexts["head"].values]
-    llc = measured["heads"]["llc"].sel(setting=setting, dataset=TEXT, component=heads).isel(checkpoint=-1)
-    counts = contexts["multigrams"].transpose("seed", "head").values.ravel()
-    found = correlation(counts, llc.transpose("seed", "component").values.ravel(), "all heads of all seeds")
-    return found._asdict()

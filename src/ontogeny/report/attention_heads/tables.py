@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ontogeny.report.attention_heads.claims import decided, measured
+from ontogeny.report.attention_heads.claims import measured
 from ontogeny.report.page import Table
 from ontogeny.report.words import number, percent
 
@@ -43,9 +43,9 @@ def taxonomy(summary: Summary) -> Table:
 def statements(summary: Summary) -> Table:
     """Every statement with its verdict, at every setting."""
     rows = [
-        [claim["says"], setting, measured(claim["by_seed"]), decided(name, claim)]
+        [claim["says"], setting, measured(claim["by_seed"]), claim["verdict"]]
         for setting, claims in summary["claims"].items()
-        for name, claim in claims.items()
+        for claim in claims.values()
     ]
     return Table(["statement", "setting", "measured here", "verdict"], rows, text_columns=(0, 1, 2, 3))
 
@@ -118,7 +118,7 @@ def clusters(summary: Summary) -> Table:
                 rows.append([setting, one["layer"], one["count"], words, *"————", *_types(part["types"])])
     headers = [
         "setting", "layer", "clusters", "algorithm", "silhouette", "Calinski-Harabasz", "Davies-Bouldin",
-        "ARI with standardised (each, all)", "ARI with types", "p", "ARI it would find",
+        "ARI with standardised (each, all)", "ARI with types", "p", "least ARI with p ≤ 0.05",
     ]  # fmt: skip
     return Table(headers, rows, text_columns=(0, 3, 7))
 
@@ -126,4 +126,4 @@ def clusters(summary: Summary) -> Table:
 def _types(agreement: Mapping[str, float] | None) -> list[str]:
     if agreement is None:
         return ["one type only", "—", "—"]
-    return [f"{agreement['rand_index']:.2f}", f"{agreement['p_value']:.2g}", f"{agreement['detectable']:.2f}"]
+    return [f"{agreement['rand_index']:.2f}", f"{agreement['p_value']:.2g}", number(agreement["critical"], 2)]

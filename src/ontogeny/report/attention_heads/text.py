@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ontogeny.report.attention_heads.claims import decided
 from ontogeny.report.attention_heads.curvature import ORDERS
 from ontogeny.report.words import listed, number, render
 
@@ -78,7 +77,7 @@ def conclusions(summary: Mapping[str, Any]) -> list[str]:
     """A paragraph a seed and one a setting of the sampler, then what limits them."""
     paragraphs = [_of_seed(summary, seed) for seed in range(summary["seeds"])]
     for name, claims in summary["claims"].items():
-        words = [decided(key, claim) for key, claim in claims.items()]
+        words = [claim["verdict"] for claim in claims.values()]
         paragraphs.append(
             render(
                 OF_SETTING,
@@ -94,7 +93,8 @@ def conclusions(summary: Mapping[str, Any]) -> list[str]:
             )
         )
         paragraphs.append(_of_curvature(summary, name))
-    return [*paragraphs, render(LIMITS, summary), render(NOT_SHOWN, summary)]
+    out = [*paragraphs, render(LIMITS, summary)]
+    return [*out, render(NOT_SHOWN, summary)] if any(summary["clusters"].values()) else out
 
 
 def _of_curvature(summary: Mapping[str, Any], name: str) -> str:

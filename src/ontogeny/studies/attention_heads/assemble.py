@@ -17,8 +17,8 @@ from ontogeny.metrics.tokens_in_context import ClassifiedHead
 from ontogeny.studies.attention_heads.settings import AttentionHeadsSettings
 
 WHEN = ("early", "last")
-WINDOW = 24
-"""Tokens before and after the current one that a card shows at most."""
+WINDOW, MOST = 24, 120
+"""Tokens before the current one that a card shows; more where what is attended to lies further back, up to so many."""
 MOST_MIGRATIONS = 40
 
 
@@ -116,7 +116,7 @@ def _cards(head: ClassifiedHead, affected: xr.Dataset, shown: int) -> list[dict[
     out = []
     for number, (token, explained) in enumerate(zip(head.tokens[:shown], head.explained[:shown], strict=True)):
         position = token.position
-        first = max(0, min(position - WINDOW, token.attended - 2))
+        first = max(0, position - MOST, min(position - WINDOW, token.attended - 2))
         last = min(position + 2, len(token.texts))
         looks = affected["pattern"].isel(shown=number).values
         out.append(

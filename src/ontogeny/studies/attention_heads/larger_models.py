@@ -53,7 +53,7 @@ def relative_llc_differences(
     """(λ̂_other - λ̂_reference)/λ̂_reference of every head at every checkpoint, with the attention scores of the head.
 
     The standard error is that of a quotient of independent estimates, to first order: with r = λ̂_other/λ̂_reference,
-    √(σ_other² + r²·σ_reference²)/|λ̂_reference|. The two share their random streams, so that it is rather too large.
+    √(σ_other² + r²·σ_reference²)/|λ̂_reference|. What minibatches the two have in common is not taken off.
     Where λ̂_reference is not more than three of its errors above 0 the quotient says nothing, and is NaN; so it is where
     a chain was lost. Called again, it goes on where it was.
 

@@ -12,16 +12,26 @@ from typing import Any
 import torch
 import xarray as xr
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.version import __version__
 from ontogeny.execution.executors import executor as get_executor
 from ontogeny.inputs.attention_only import AttentionOnly
 from ontogeny.store import Store, read_zarr, write_text, write_zarr
 from ontogeny.studies.attention_heads.assemble import GROUPS, Measured, in_groups, joined
+from ontogeny.studies.attention_heads.behaviour import trial_data
 from ontogeny.studies.attention_heads.one_seed import Place, measure_seed
-from ontogeny.studies.attention_heads.settings import PRESETS, TEXT, AttentionHeadsSettings
-from ontogeny.studies.attention_heads.text import StudyText, prepare_text
+from ontogeny.studies.attention_heads.settings import ONE_LAYER, PRESETS, TEXT, ZERO_LAYER, AttentionHeadsSettings
+from ontogeny.studies.attention_heads.text import TRAINING, StudyText, folder_of, prepare_text
 from ontogeny.studies.attention_heads.training import models_of, references, train, training_chunks
 from ontogeny.studies.start import check_call, check_measured
+
+TAKEN = {
+    TEXT: "held-out text of what is trained on",
+    TRAINING: "the text that is trained on",
+    ONE_LAYER: "the one-layer model in place of data",
+    ZERO_LAYER: "the zero-layer model in place of data",
+}
+"""Names that no other data set may have."""
 
 
 def run(
@@ -71,6 +81,7 @@ def run(
         "cuda" if torch.cuda.is_available() else "cpu",
     )
     asked = max(seeds or settings.seeds, _seeds_there(store))
+    trial_data(settings, text.tokenizer, text.datasets)  # what cannot be made of this text is refused before training
     smaller = _train(settings, text, asked, place)
     found: list[Measured] = []
     for seed in range(asked):
@@ -96,8 +107,23 @@ def _train(settings: AttentionHeadsSettings, text: StudyText, seeds: int, place:
 def on_text(
     settings: AttentionHeadsSettings, mixture: str | None, datasets: Mapping[str, str]
 ) -> AttentionHeadsSettings:
-    """The settings with other text."""
-    named = {name: uri for name, uri in {**settings.datasets, **datasets}.items() if uri and name != TEXT}
+    """The settings with other text.
+
+    Raises:
+        OntogenyError: for the name of a data set that the study has another use for.
+    """
+    for name, uri in datasets.items():
+        if name in TAKEN:
+            raise OntogenyError(
+                f"datasets: {name!r} is what the study calls {TAKEN[name]}; give the data set at {uri} another name."
+            )
+    named = {name: uri for name, uri in {**settings.datasets, **datasets}.items() if uri}
+    folders = [folder_of(name) for name in named]
+    if twice := {one for one in folders if folders.count(one) > 1}:
+        raise OntogenyError(
+            f"datasets: {', '.join(name for name in named if folder_of(name) in twice)} would share a folder, since a "
+            "space is written as _; give them names that differ by more."
+        )
     return replace(settings, mixture=mixture or settings.mixture, datasets=named)
 
 

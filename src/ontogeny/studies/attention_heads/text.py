@@ -27,6 +27,9 @@ from ontogeny.inputs.text.blocks import MANIFEST
 from ontogeny.inputs.text.documents import HELD_OUT_SHARE
 from ontogeny.studies.attention_heads.settings import TEXT, AttentionHeadsSettings, source
 
+TRAINING = "training"
+"""The folder of the rows that models are trained on."""
+
 
 class StudyText(NamedTuple):
     """What there is to read."""
@@ -54,7 +57,7 @@ def prepare_text(settings: AttentionHeadsSettings, folder: Path, progress: bool 
             settings.mixture, settings.model.vocabulary, sample_characters=settings.tokenizer_characters
         ).save(tokenizer_file)
     tokenizer = load_tokenizer(tokenizer_file)
-    training = folder / "training"
+    training = folder / TRAINING
     if not (training / MANIFEST).exists():
         write_blocks(
             training,
@@ -69,12 +72,17 @@ def prepare_text(settings: AttentionHeadsSettings, folder: Path, progress: bool 
     trained_on = {part.uri.partition(":")[0] for _, part in parse_mixture(settings.mixture).parts}
     datasets = {TEXT: _rows(load_blocks(training, "held_out"), settings.examples)}
     for name, uri in settings.datasets.items():
-        here = folder / name.replace(" ", "_")
+        here = folder / folder_of(name)
         unseen = uri.partition(":")[0] not in trained_on
         if not (here / MANIFEST).exists():
             _write(settings, here, name, uri, tokenizer, unseen, progress)
         datasets[name] = _rows(load_blocks(here, "train" if unseen else "held_out"), settings.examples)
     return StudyText(tokenizer, load_blocks(training), datasets)
+
+
+def folder_of(dataset: str) -> str:
+    """What the folder of a data set is called."""
+    return dataset.replace(" ", "_")
 
 
 def _write(
