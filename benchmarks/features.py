@@ -6,7 +6,8 @@ PATH is a Python that has the peer (`pip install devinterp==2.0.1`). The model h
 initial weights: what is timed does not depend on training. Both sides sample the weights upstream of the site, for the
 same directions, thresholds, data, nβ, γ, ε, chains and steps; ours by BAOAB in one process, the peer by SGLD, one
 direction after another, its loss written as a user would: the activation by a hook of the whole forward pass, the
-target by a pass at w* on the same minibatch. Its own 32 batches for the baseline are part of it. Printed are both sides' figures as JSON.
+target by a pass at w* on the same minibatch. Its own 32 batches for the baseline are part of it. Printed are both
+sides' figures as JSON.
 """
 
 from __future__ import annotations
