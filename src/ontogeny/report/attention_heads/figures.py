@@ -16,7 +16,7 @@ from ontogeny.report.attention_heads.statements import CODE
 Measured = Mapping[str, xr.Dataset]
 Summary = Mapping[str, Any]
 LLC = "λ̂ (dimensionless)"
-NAMES = {"text": "text: wrLLC", "code": "code: wdrLLC", "one-layer model": "one-layer model as data: wdrLLC"}
+NAMES = {"text": "text: wrLLC", "code": "code: wdrLLC", "one-layer model": "one-layer model: wdrLLC"}
 KINDS = ("zero", "mean", "resample")
 
 
