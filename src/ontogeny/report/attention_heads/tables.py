@@ -43,11 +43,11 @@ def taxonomy(summary: Summary) -> Table:
 def statements(summary: Summary) -> Table:
     """Every statement with its verdict, at every setting."""
     rows = [
-        [claim["says"], setting, measured(claim["by_seed"]), claim["verdict"]]
+        [claim["says"], setting, claim["verdict"], measured(claim["by_seed"])]
         for setting, claims in summary["claims"].items()
         for claim in claims.values()
     ]
-    return Table(["statement", "setting", "measured here", "verdict"], rows, text_columns=(0, 1, 2, 3))
+    return Table(["statement", "setting", "verdict", "measured here"], rows, text_columns=(0, 1, 2, 3))
 
 
 def stages(summary: Summary) -> Table:
