@@ -130,3 +130,11 @@ def test_extreme_eigenvalues_take_any_seed():
         found = og.metrics.extreme_eigenvalues(well(*h), seed=seed)
         assert found["hessian_min"].item() == pytest.approx(-1.0, abs=0.01)
         assert found["hessian_max"].item() == pytest.approx(3.0, abs=0.01)
+
+
+def test_a_threshold_near_the_lower_end_of_the_spectrum_is_resolved():
+    """Most eigenvalues near zero and one far above: the polynomial is sharp at the end of its range, and there is τ."""
+    h = [42.0] + [0.5] * 60 + [0.001] * 800
+    found = og.metrics.hessian_rank(well(*h), n_beta=40.0, localization=4.0, exact=False)
+    assert found["rank_resolution"].item() < 0.1 and found["hessian_rank_status"].item() == "ok"
+    assert found["hessian_rank"].item() == pytest.approx(61, abs=2)

@@ -35,7 +35,7 @@ FIXED_SPAN, FIXED_THRESHOLD = (-1000.0, 6000.0), 500.0
 DEGREE, MOST_DEGREE = 100, 400
 LEAKED = 0.1
 """Of the rank, the most that eigenvalues of zero may add to it by the polynomial's slow rise."""
-MARGIN = 1.05
+MARGIN = 1.001
 """Beyond the bounds of the spectrum, for the range of the polynomial."""
 
 
