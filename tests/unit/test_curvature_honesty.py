@@ -138,3 +138,10 @@ def test_a_threshold_near_the_lower_end_of_the_spectrum_is_resolved():
     found = og.metrics.hessian_rank(well(*h), n_beta=40.0, localization=4.0, exact=False)
     assert found["rank_resolution"].item() < 0.1 and found["hessian_rank_status"].item() == "ok"
     assert found["hessian_rank"].item() == pytest.approx(61, abs=2)
+
+
+@pytest.mark.parametrize(
+    "word", ["no_posterior", "unresolved", "out_of_range", "no_error", "low_weights", "not_finite"]
+)
+def test_every_status_of_curvature_is_described(word):
+    assert og.describe_status(word).endswith(".")

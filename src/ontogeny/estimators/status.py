@@ -58,6 +58,19 @@ BELOW_BY = 1e-3
 """A λ̂ that is less than this below zero is zero for any use: chains that hardly move leave rounding."""
 
 
+CURVATURE_MEANINGS = {
+    "no_posterior": "Some nβh + γ is not positive: the quadratic at w* has no posterior, and second order predicts "
+    "nothing; give a larger localization, or take w* as what it is, no minimum.",
+    "unresolved": "The number is there, but its error is large or unknown, or the polynomial or the Lanczos steps "
+    "cannot tell eigenvalues near the threshold apart; give more probes, steps or a higher degree.",
+    "out_of_range": "An eigenvalue lies outside the range of the polynomial; give a wider span.",
+    "no_error": "One example or probe tells no error; give more samples or probes.",
+    "low_weights": "Importance weights leave few sequences in effect; draw them anew at this checkpoint.",
+    "not_finite": "A product or loss was not finite.",
+}
+"""What the statuses of curvature mean."""
+
+
 def describe_status(word: str) -> str:
     """What a status or regime word means and what to do about it, in a sentence or two.
 
@@ -67,9 +80,10 @@ def describe_status(word: str) -> str:
     >>> describe_status("ok").startswith("No test found fault")
     True
     """
-    if not isinstance(word, str) or word not in MEANINGS:
-        raise OntogenyError(f"word must be a status or regime ({', '.join(MEANINGS)}); got {word!r}.")
-    return MEANINGS[word]
+    known = MEANINGS | CURVATURE_MEANINGS
+    if not isinstance(word, str) or word not in known:
+        raise OntogenyError(f"word must be a status or regime ({', '.join(known)}); got {word!r}.")
+    return known[word]
 
 
 def status(checks: xr.Dataset) -> xr.DataArray:
