@@ -59,12 +59,12 @@ def law_of(output: Tensor, losses: Tensor, name: str = "loss_fn") -> Law:
         def bend(vector: Tensor) -> Tensor:
             return torch.autograd.grad(slope, output, vector, create_graph=True)[0]
 
-        image = bend(plain[0])
         if value.dim() > 1 and value.shape[-1] > 1:
             first, second = (_but_for_the_likeliest(value, vector) for vector in plain)
             law = _categorical(value, first, bend(first).detach())
             if _close(_bend(law, second), bend(second).detach()):
                 return law
+        image = bend(plain[0])
         if not _depends_on(image, output):
             law = _normal(value, plain[0], image.detach())
             if _close(_bend(law, plain[1]), bend(plain[1]).detach()):
