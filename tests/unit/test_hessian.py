@@ -9,7 +9,7 @@ from torch.autograd.functional import hessian
 
 from ontogeny.core.rng import generator
 from ontogeny.operators.eigenvalues import krylov_top, largest_eigenvalue
-from ontogeny.operators.hessian import dense_hessian, hessian_vector_product
+from ontogeny.operators.hessian import dense_hessian, hessian_vector_product, hessian_vector_products
 
 SHAPES = {"a": (2, 3), "b": (2,)}
 
@@ -127,3 +127,34 @@ def test_some_lanczos_steps_from_a_vector_nearby():
     assert 0.9 * 40.0 < value <= 40.0 + 1e-9
     assert again == pytest.approx(40.0, rel=1e-4) and again >= value
     assert math.isnan(krylov_top(lambda v: {"w": v["w"] * math.nan}, start(200), 8)[0])
+
+
+def test_lanczos_ends_where_the_value_has_settled():
+    eigenvalues = [40.0, *np.linspace(-5.0, 20.0, 199)]
+    exact_product, _ = operator(eigenvalues)
+    calls = []
+
+    def product(vector):
+        calls.append(1)
+        return exact_product(vector)
+
+    _, vector = krylov_top(product, start(200), 8)
+    calls.clear()
+    value, _ = krylov_top(product, vector, 8, settled=0.02)
+    assert len(calls) == 3 and value == pytest.approx(40.0, rel=0.01)
+    calls.clear()
+    assert krylov_top(product, start(200), 8, settled=0.02)[0] > 0.9 * 40.0 and 3 < len(calls) <= 8
+
+
+def test_the_gradient_is_computed_once_for_all_products():
+    calls = []
+
+    def loss(params, batch):
+        calls.append(1)
+        return Loss()(params, batch)
+
+    product = hessian_vector_products(loss, some(0), BATCH)
+    for seed in (1, 2):
+        one = hessian_vector_product(Loss(), some(0), BATCH, some(seed))
+        assert all(torch.allclose(value, one[name]) for name, value in product(some(seed)).items())
+    assert len(calls) == 1

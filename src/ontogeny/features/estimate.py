@@ -29,9 +29,10 @@ from ontogeny.features.feature import Projection
 from ontogeny.features.sites import Site
 from ontogeny.inputs.losses import ModuleLoss, undisturbed
 from ontogeny.operators.eigenvalues import krylov_top
-from ontogeny.operators.hessian import hessian_vector_product
+from ontogeny.operators.hessian import hessian_vector_products
 from ontogeny.sampling.around_centers import ChainsAround
 from ontogeny.sampling.calibration import SMALL_MODEL, Calibration, check_calibration, default_batch, one_for_all
+from ontogeny.sampling.curvature import LANCZOS_STEPS, SETTLED
 from ontogeny.sampling.evaluation import Mode, choose_mode
 from ontogeny.sampling.posterior import LocalPosterior
 from ontogeny.sampling.preparation import basis, curvature_batches
@@ -41,7 +42,7 @@ from ontogeny.sampling.settings import Settings
 
 MEMORY = 2**29
 """Bytes that chains side by side may take on a processor, by default; on a GPU three quarters of what is free."""
-LANCZOS_STEPS, CURVATURE_BATCHES = 8, 2
+CURVATURE_BATCHES = 2
 MOST_LOOKED_AT = 64
 """Directions whose curvature a calibration looks at; a steeper one's status says if the step was too large for it."""
 NO_MINIMUM = (
@@ -226,7 +227,7 @@ class _Losses:
         self._batches, _ = curvature_batches(self.examples, size, seed, CURVATURE_BATCHES)
 
     def steepness(self, rows: Tensor, thresholds: Tensor, position: Params | None = None) -> np.ndarray:
-        """The largest Hessian eigenvalue of each direction's loss, by eight Lanczos steps, (features,), loss/weight².
+        """The largest Hessian eigenvalue of each direction's loss, by a few Lanczos steps, (features,), loss/weight².
 
         A lower bound, within some per cent; on at most two minibatches. ``position`` None: at w*.
         """
@@ -236,15 +237,20 @@ class _Losses:
             some = slice(number, number + 1)
             one = ManyFeatures(self.loss, rows[some], thresholds[some], 1)
             own = {name: value[0] for name, value in one.of_chains(1).items()}
-            product = partial(self._product, lambda params, batch, one=one, own=own: one(params | own, batch), at)
+            product = self._product(lambda params, batch, one=one, own=own: one(params | own, batch), at)
             stream = generator(self._seed, "curvature")
             begin = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in at.items()}
-            out.append(krylov_top(product, begin, LANCZOS_STEPS)[0])
+            out.append(krylov_top(product, begin, LANCZOS_STEPS, SETTLED)[0])
         return np.array(out)
 
-    def _product(self, loss: Loss, at: Params, vector: Params) -> Params:
-        images = [hessian_vector_product(loss, at, batch, vector) for batch in self._batches]
-        return {name: torch.stack([image[name] for image in images]).mean(0) for name in vector}
+    def _product(self, loss: Loss, at: Params) -> Callable[[Params], Params]:
+        products = [hessian_vector_products(loss, at, batch) for batch in self._batches]
+
+        def product(vector: Params) -> Params:
+            images = [each(vector) for each in products]
+            return {name: torch.stack([image[name] for image in images]).mean(0) for name in vector}
+
+        return product
 
 
 class _Sampled(_Losses):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,31 +50,40 @@ def largest_eigenvalue(product: Callable[[Params], Params], start: Params, toler
         return float(first @ image / (first @ first))
 
 
-def krylov_top(product: Callable[[Params], Params], start: Params, steps: int) -> tuple[float, Params]:
-    """The largest Ritz value after so many Lanczos steps from ``start``, and its vector: a lower bound, quickly.
+def krylov_top(
+    product: Callable[[Params], Params], start: Params, steps: int, settled: float = 0.0
+) -> tuple[float, Params]:
+    """The largest Ritz value after at most so many Lanczos steps from ``start``, and its vector: a lower bound, quickly.
 
     ``start`` must lie in the space that ``product`` maps to itself. Started from the Ritz vector of a position nearby,
-    a few steps come within some per cent. Loss/weight²; NaN where a product is not finite.
+    a few steps come within some per cent. Ends where two steps one after the other raised the value by less than its
+    share ``settled``. Loss/weight²; NaN where a product is not finite.
     """
     basis = [flatten(start) / max(float(np.linalg.norm(flatten(start))), 1e-300)]
     images: list[np.ndarray] = []
+    tops: list[float] = []
     for _ in range(steps):
         image = flatten(product(unflatten_like(basis[-1], start)))
         if not np.isfinite(image).all():
             return math.nan, start
         images.append(image)
+        space = np.stack(basis)
+        projected = space @ np.stack(images).T
+        values, vectors = np.linalg.eigh((projected + projected.T) / 2)
+        tops.append(float(values[-1]))
         rest = image.copy()
         for _ in range(2):  # once is not enough in the presence of rounding
-            for vector in basis:
-                rest -= (vector @ rest) * vector
+            rest -= space.T @ (space @ rest)
         length = float(np.linalg.norm(rest))
-        if length <= 1e-6 * max(float(np.linalg.norm(image)), 1e-300):
+        if length <= 1e-6 * max(float(np.linalg.norm(image)), 1e-300) or _stands(tops, settled):
             break
         basis.append(rest / length)
-    space = np.stack(basis[: len(images)])
-    projected = space @ np.stack(images).T
-    values, vectors = np.linalg.eigh((projected + projected.T) / 2)
-    return float(values[-1]), unflatten_like(vectors[:, -1] @ space, start)
+    return tops[-1], unflatten_like(vectors[:, -1] @ space, start)
+
+
+def _stands(tops: list[float], settled: float) -> bool:
+    """Whether each of the last two steps raised the value by less than this share of it."""
+    return len(tops) > 2 and all(after - before < settled * abs(after) for before, after in pairwise(tops[-3:]))
 
 
 def extreme_eigenvalues(operator: Operator, start: np.ndarray, tolerance: float = 1e-3) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.func import hessian, vmap
@@ -22,15 +24,25 @@ def hessian_products(loss: Loss, params: Params, batch: Batch, together: int = A
     return lambda vectors: rows_of(back(cut(vectors, weights)), vectors.dtype)
 
 
-def hessian_vector_product(loss: Loss, params: Params, batch: Batch, vector: Params) -> Params:
-    """H·v of the mean loss at ``params`` (no chain axis), by differentiating ∇L·v; units of v times loss/weight².
+def hessian_vector_products(loss: Loss, params: Params, batch: Batch) -> Callable[[Params], Params]:
+    """v ↦ H·v of the mean loss at ``params`` (no chain axis), one vector at a time; units of v times loss/weight².
 
-    Plain autograd, so that models which cannot be batched have a curvature too; attention runs on the kernel that can
-    be differentiated twice.
+    The gradient is computed once, here, and kept. Plain autograd, so that models which cannot be batched have a
+    curvature too; attention runs on the kernel that can be differentiated twice.
     """
     weights, gradient = _gradient(loss, params, batch)
-    image = PullBack(gradient, weights)([v.detach().unsqueeze(0) for v in vector.values()])
-    return {name: value[0] for name, value in zip(params, image, strict=True)}
+    back = PullBack(gradient, weights)
+
+    def product(vector: Params) -> Params:
+        image = back([v.detach().unsqueeze(0) for v in vector.values()])
+        return {name: value[0] for name, value in zip(params, image, strict=True)}
+
+    return product
+
+
+def hessian_vector_product(loss: Loss, params: Params, batch: Batch, vector: Params) -> Params:
+    """H·v of the mean loss, as :func:`hessian_vector_products`, for one v."""
+    return hessian_vector_products(loss, params, batch)(vector)
 
 
 def _gradient(loss: Loss, params: Params, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:

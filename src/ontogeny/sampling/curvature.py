@@ -12,7 +12,7 @@ from ontogeny.core.rng import generator
 from ontogeny.core.trees import chain_sum, size, tree_map
 from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.operators.eigenvalues import krylov_top, largest_eigenvalue
-from ontogeny.operators.hessian import dense_hessian, hessian_vector_product
+from ontogeny.operators.hessian import dense_hessian, hessian_vector_products
 from ontogeny.sampling.chains import Chains
 
 DENSE = 24
@@ -20,6 +20,10 @@ DENSE = 24
 MOST_DENSE = 128
 MOST_SERIAL, MOST_LANCZOS = 8, 2
 LANCZOS_STEPS = 8
+SETTLED = 0.02
+"""Lanczos ends before that where a step adds less than this share: the margin to the stability limit is larger."""
+MOST_KEPT = 2
+"""Of so many batches at most the gradient is kept from one product to the next; each holds a graph of its own."""
 ARPACK_PRODUCTS = 25
 """About what convergence takes."""
 TOLERANCE = 0.01
@@ -52,14 +56,18 @@ class Curvature:
         stream = generator(self._seed, "curvature")
         first = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()}
         if size(position) > DENSE and 2 * ARPACK_PRODUCTS * self.worth > self._most:
-            return krylov_top(self._product(position, metric, self.batches), first, LANCZOS_STEPS)[0]
+            return krylov_top(self._product(position, metric, self.batches), first, LANCZOS_STEPS, SETTLED)[0]
         return largest_eigenvalue(self._product(position, metric, self.batches), first, TOLERANCE)
 
     def _product(self, position: Params, metric: Params | None, batches: Sequence[Batch]) -> Callable[[Params], Params]:
+        keep = len(batches) <= MOST_KEPT
+        kept = [hessian_vector_products(self._loss, position, batch) for batch in batches] if keep else None
+
         def product(vector: Params) -> Params:
             if metric is not None:
                 vector = tree_map(lambda v, p: v * p.sqrt(), vector, metric)
-            images = [hessian_vector_product(self._loss, position, batch, vector) for batch in batches]
+            products = kept or (hessian_vector_products(self._loss, position, batch) for batch in batches)
+            images = [each(vector) for each in products]
             self.spent += math.ceil(2 * self.worth * len(batches) / len(self.batches))
             image = tree_map(lambda *parts: torch.stack(parts).mean(0), *images)
             if metric is not None:
@@ -111,7 +119,7 @@ class Curvature:
                 name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()
             }
         found, self._directions[number] = krylov_top(
-            self._product(position, metric, self.batches[:1]), self._directions[number], LANCZOS_STEPS
+            self._product(position, metric, self.batches[:1]), self._directions[number], LANCZOS_STEPS, SETTLED
         )
         return found
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ontogeny.core.trees import size, tree_map
 from ontogeny.core.types import Batch, Loss, Params
-from ontogeny.operators.hessian import dense_hessian, hessian_vector_product
+from ontogeny.operators.hessian import dense_hessian, hessian_products
 from ontogeny.operators.second_order import curvature_part, pull
-from ontogeny.operators.vectors import flatten, unflatten_like
+from ontogeny.operators.vectors import flatten
 
 MOST_WEIGHTS = 200
 
@@ -63,10 +63,9 @@ def _hessian(loss: Loss, center: Params, batch: Batch) -> np.ndarray:
         whole: Tensor = dense_hessian(loss, {name: v.unsqueeze(0) for name, v in center.items()}, batch)[0]
         return np.asarray(whole.detach().double().cpu().numpy())
     except Exception:  # whatever a stranger's model raises inside vmap, it means the same: column by column
-        units = np.eye(size(center))
-    return np.stack(
-        [flatten(hessian_vector_product(loss, center, batch, unflatten_like(unit, center))) for unit in units]
-    )
+        products = hessian_products(loss, center, batch, together=1)
+    device = next(iter(center.values())).device
+    return np.asarray(products(torch.eye(size(center), dtype=torch.float64, device=device)).cpu().numpy())
 
 
 def _gradient(loss: Loss, center: Params, batch: Batch) -> Params:
