@@ -114,6 +114,10 @@ def test_a_checkpoint_without_ends_gets_no_threshold_from_its_neighbours():
     [
         (lambda: og.metrics.hessian_trace(MODEL, DATA, tiny.squares, []), r"^components must name at least one"),
         (
+            lambda: og.metrics.fisher_trace(MODEL, DATA, tiny.squares, device="nowhere"),
+            r"^device must be one that this machine and this torch have, as 'cpu'; got 'nowhere'\. Leave it out",
+        ),
+        (
             lambda: og.metrics.fisher_trace(well(1.0), None, None, contexts="model"),
             r"^model must be a torch\.nn\.Module with a law of its outputs",
         ),

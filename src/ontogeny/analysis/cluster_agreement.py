@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import math
-import math
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -13,8 +11,6 @@ import xarray as xr
 
 from ontogeny.analysis.clusters import RESTARTS, cluster_curves
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.rng import numpy_generator
-from ontogeny.core.rng import numpy_generator
 
 PERMUTATIONS = 9999
 LEVEL = 0.05

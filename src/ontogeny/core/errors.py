@@ -5,6 +5,10 @@ class OntogenyError(ValueError):
     """Bad input or an impossible request; the message is one plain sentence for the person who made the call."""
 
 
+class NotFiniteError(OntogenyError):
+    """The loss is NaN or infinite at w*, so that there is nothing to measure around it."""
+
+
 def check_whole(name: str, value: object, least: int = 1) -> None:
     """Refuse what is no whole number of at least ``least``.
 

@@ -66,7 +66,7 @@ CURVATURE_MEANINGS = {
     "out_of_range": "An eigenvalue lies outside the range of the polynomial; give a wider span.",
     "no_error": "One example or probe tells no error; give more samples or probes.",
     "low_weights": "Importance weights leave few sequences in effect; draw them anew at this checkpoint.",
-    "not_finite": "A product or loss was not finite.",
+    "not_finite": "The loss at w*, or a product with its Hessian, was not finite, so there is no number.",
 }
 """What the statuses of curvature mean."""
 

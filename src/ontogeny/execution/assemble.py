@@ -12,6 +12,8 @@ import xarray as xr
 from ontogeny.core.schema import VARIABLES, describe
 from ontogeny.execution.tasks import Planned
 
+OF_SMALL_MODELS = ("second_order", "second_order_gradient")
+
 
 def assemble(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence[str]) -> xr.Dataset:
     """Put every chunk in its place, in the order of checkpoints and data sets in which they come.
@@ -30,11 +32,15 @@ def assemble(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence[s
     order = [dim for dim in ("checkpoint", "component", "dataset") if dim in merged.dims]
     known = [name for name in VARIABLES if name in merged.data_vars]
     names = [*known, *(name for name in merged.data_vars if name not in VARIABLES)]
+    # of more weights than whose matrix an estimate decomposes there is none; the metric of that name has its own
+    names = [name for name in names if not (name in OF_SMALL_MODELS and bool(merged[name].isnull().all()))]
     return describe(merged[names].transpose(*order, ...))
 
 
 def _of_metric(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence[str]) -> xr.Dataset:
-    apart = _apart([chunk for _, chunk in parts])
+    filled = _filled([chunk for _, chunk in parts])
+    parts = [(planned, chunk) for (planned, _), chunk in zip(parts, filled, strict=True)]
+    apart = _apart(filled)
     rows: dict[int, dict[str, list[xr.Dataset]]] = {}
     for planned, chunk in parts:
         group = planned.group
@@ -51,6 +57,27 @@ def _of_metric(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence
         for row in rows.values()
     ]
     return _concat(checkpoints, pd.RangeIndex(len(checkpoints), name="checkpoint"))
+
+
+def _filled(chunks: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """Chunks that hold a status word alone, with NaN and no words for everything that others have."""
+    full = [chunk for chunk in chunks if len(chunk.data_vars) > 1]
+    if not full or len(full) == len(chunks):
+        return list(chunks)
+    settings = {
+        name: value for name, value in full[0].attrs.items() if all(chunk.attrs.get(name) == value for chunk in full)
+    }
+    return [chunk if len(chunk.data_vars) > 1 else _like(chunk, full[0]).assign_attrs(settings) for chunk in chunks]
+
+
+def _like(chunk: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+    missing: dict[str, Any] = {}
+    for name in other.data_vars.keys() - chunk.data_vars.keys():
+        values = other[name]
+        sizes = {dim: chunk.sizes.get(dim, values.sizes[dim]) for dim in values.dims}
+        nothing = np.full(tuple(sizes.values()), "" if values.dtype.kind in "OUT" else np.nan)
+        missing[str(name)] = (values.dims, nothing.astype(object) if values.dtype.kind in "OUT" else nothing)
+    return chunk.assign(missing)
 
 
 def _without(chunk: xr.Dataset, setting: str) -> xr.Dataset:

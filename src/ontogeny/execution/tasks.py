@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
+from ontogeny.core.errors import NotFiniteError
 from ontogeny.core.version import __version__
 from ontogeny.execution.chunks import Chunk
 from ontogeny.inputs.load_weights import load_into
@@ -151,13 +153,24 @@ class Product:
 
 
 def compute(group: TaskGroup, shared: Mapping[str, Any]) -> xr.Dataset:
-    """A chunk's result; ``shared``: model, data, loss_fn and selections by name, and the checkpoint's weights."""
+    """A chunk's result; ``shared``: model, data, loss_fn and selections by name, and the checkpoint's weights.
+
+    Where the loss is not finite at the checkpoint it is the word for that alone, and numbers are NaN once all stand
+    side by side: a run that diverged has checkpoints before that.
+    """
     model = shared["model"]
     load_into(model, shared["part"])
-    return group.metric.compute(
-        model,
-        {group.dataset: shared["data"][group.dataset]},
-        shared["loss_fn"],
-        {name: shared["selections"][name] for name in group.components},
-        group.asked,
-    )
+    try:
+        return group.metric.compute(
+            model,
+            {group.dataset: shared["data"][group.dataset]},
+            shared["loss_fn"],
+            {name: shared["selections"][name] for name in group.components},
+            group.asked,
+        )
+    except NotFiniteError:
+        if group.metric.status is None:
+            raise
+        words = np.full((len(group.components), 1), "not_finite", dtype=object)
+        coords = {"component": list(group.components), "dataset": [group.dataset]}
+        return xr.Dataset({group.metric.status: (("component", "dataset"), words)}, coords)

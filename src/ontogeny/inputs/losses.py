@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ontogeny.core.differentiation import differentiated_at_most_once
-from ontogeny.core.errors import OntogenyError, class_and_first_line
+from ontogeny.core.errors import NotFiniteError, OntogenyError, class_and_first_line
 from ontogeny.core.types import Batch, Params
 from ontogeny.inputs.components import Masks
 from ontogeny.inputs.datasets import Examples
@@ -222,7 +222,7 @@ def check_loss(loss: ModuleLoss, examples: Examples, batch_size: int) -> None:
                 )
         bad = int((~losses.isfinite()).sum())
         if bad:
-            raise OntogenyError(
+            raise NotFiniteError(
                 f"loss_fn must be finite at w*: {bad} of {losses.numel()} losses of the first batch are NaN or "
                 "infinite. Check the model's weights and the data."
             )

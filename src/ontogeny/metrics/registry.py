@@ -107,6 +107,11 @@ class Metric(Protocol):
         """Whether it is measured at (nβ, γ), which a study then holds fixed."""
         ...
 
+    @property
+    def status(self) -> str | None:
+        """The variable that says how well it was measured; None: it has none, as its NaN is plain enough."""
+        ...
+
     def settings(self, asked: Asked) -> dict[str, Any]:
         """What its numbers depend on of the study's settings, JSON-able."""
         ...
@@ -125,7 +130,7 @@ class Metric(Protocol):
 class LLC:
     """λ̂ with its error, tests and status for each component; see :func:`ontogeny.estimate_llc`."""
 
-    name, per_component, at_localization = "llc", True, True
+    name, per_component, at_localization, status = "llc", True, True, "status"
 
     def settings(self, asked: Asked) -> dict[str, Any]:
         """All of the study's settings."""
@@ -165,7 +170,7 @@ class LLC:
 class MeanLoss:
     """Mean loss on the data set and its standard error over examples."""
 
-    name, per_component, at_localization = "loss", False, False
+    name, per_component, at_localization, status = "loss", False, False, None
 
     def settings(self, asked: Asked) -> dict[str, Any]:
         """The batch size, on which rounding depends."""
@@ -185,7 +190,7 @@ class MeanLoss:
 class GradientNorm:
     """Norm of the gradient of the mean loss over the selected weights."""
 
-    name, per_component, at_localization = "gradient_norm", True, False
+    name, per_component, at_localization, status = "gradient_norm", True, False, None
 
     def settings(self, asked: Asked) -> dict[str, Any]:
         """The batch size, on which rounding depends."""
@@ -206,7 +211,7 @@ class GradientNorm:
 class Localization:
     """The (nβ, γ) that the rules choose for each component; a study's first stage, which freezes them for the rest."""
 
-    name, per_component, at_localization = "localization", True, False
+    name, per_component, at_localization, status = "localization", True, False, None
 
     def settings(self, asked: Asked) -> dict[str, Any]:
         """What the rules read."""

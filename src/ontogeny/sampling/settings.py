@@ -7,8 +7,7 @@ import operator
 from dataclasses import dataclass, fields
 from numbers import Real
 
-import torch
-
+from ontogeny.core.devices import check_device
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.precision import PRECISIONS
 from ontogeny.sampling.kernels import get_kernel
@@ -53,7 +52,7 @@ class Settings:
         if self.kernel is not None:
             get_kernel(self.kernel)
         if self.device is not None:
-            _check_device(self.device)
+            check_device(self.device)
         if self.precision is not None and self.precision not in PRECISIONS:
             raise OntogenyError(
                 f"precision must be {' or '.join(map(repr, PRECISIONS))}; got {self.precision!r}. Leave it out for "
@@ -73,13 +72,3 @@ def _number(name: str, value: object) -> float | int:
     if not (math.isfinite(number) and in_range and (not whole or number.is_integer())):
         raise OntogenyError(f"{name} must be {expected}, got {value}; {way_out}.")
     return int(number) if whole else number
-
-
-def _check_device(device: object) -> None:
-    try:
-        torch.empty(1, device=device)  # type: ignore[call-overload]
-    except (RuntimeError, TypeError, AssertionError):
-        raise OntogenyError(
-            f"device must be one that this machine and this torch have, as 'cpu'; got {device!r}. "
-            "Leave it out to sample where the model is."
-        ) from None

@@ -41,7 +41,8 @@ def spectral_density(
 
     By stochastic Lanczos quadrature: ``steps`` Lanczos steps from each of ``probes`` Rademacher vectors on the Hessian
     of the mean loss over ``samples`` examples. The error is over probes; another sample of examples has another
-    spectrum (of fewer examples a more degenerate one), which is not in it.
+    spectrum (of fewer examples a more degenerate one), which is in the error of a whole matrix alone. More steps than
+    the default resolve more: with few, what lies between the ends is a handful of bells.
 
     Args:
         model: as in :func:`ontogeny.estimate_llc`, as are data, loss_fn and components.
@@ -61,7 +62,7 @@ def spectral_density(
     Returns:
         ``eigenvalue`` (the grid, loss/weight²), ``density`` and ``density_se`` (weight²/loss) with dims ``component``,
         ``dataset`` and ``point``; ``hessian_min`` and ``hessian_max``, the ends of the spectrum (bounds of them unless
-        exact); ``density_status``, "ok" or "not_finite".
+        exact); ``density_status``, "ok", "no_error" (one probe, or one example of many, tells none) or "not_finite".
 
     Raises:
         OntogenyError: one sentence on the argument at fault.
@@ -84,14 +85,15 @@ def spectral_density(
             _check_grid(low, high, spread, points)
             grid = np.linspace(low - ROOM * spread, high + ROOM * spread, points)
             values, errors = density(found.random, grid, spread)
-            errors = np.zeros(points) if found.exact else errors
+            if found.exact:
+                errors = found.jackknife(lambda one: density(one.random, grid, spread)[0])
         return {
             "eigenvalue": (("point",), grid),
             "density": (("point",), values),
             "density_se": (("point",), errors),
             "hessian_min": low,
             "hessian_max": high,
-            "density_status": "ok" if found.finite else "not_finite",
+            "density_status": "not_finite" if not found.finite else "ok" if np.isfinite(errors).all() else "no_error",
         }
 
     return arguments.measure(one, probes=probes, steps=steps, points=points, width=width, exact=exact)
@@ -115,13 +117,15 @@ def extreme_eigenvalues(
     *,
     samples: int = 100,
     tolerance: float = 1e-3,
+    exact: bool | None = None,
     batch_size: int | None = None,
     seed: int = 0,
     device: str | None = None,
 ) -> xr.Dataset:
     """The smallest and the largest eigenvalue of the Hessian over ``samples`` examples, by ARPACK through scipy.
 
-    Arguments as in :func:`spectral_density`; ``tolerance`` is relative.
+    Arguments as in :func:`spectral_density`; ``tolerance`` is relative to the larger |eigenvalue|; ``exact``: from the
+    whole matrix, None: up to 500 weights.
 
     Returns:
         ``hessian_min`` and ``hessian_max`` in loss/weight² with dims ``component`` and ``dataset``; NaN where a product
@@ -135,8 +139,8 @@ def extreme_eigenvalues(
 
     def one(sampled: Sampled) -> Numbers:
         start = numpy_generator(seed, "extreme eigenvalues").standard_normal(sampled.problem.dim)
-        low, high = both_ends(sampled.hessian(), start, tolerance)
+        low, high = both_ends(sampled.hessian(), start, tolerance, exact)
         fine = np.isfinite([low, high]).all()
         return {"hessian_min": low, "hessian_max": high, "extreme_status": "ok" if fine else "not_finite"}
 
-    return arguments.measure(one, tolerance=tolerance)
+    return arguments.measure(one, tolerance=tolerance, exact=exact)

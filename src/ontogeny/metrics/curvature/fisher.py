@@ -62,7 +62,8 @@ def fisher_trace(
         model: as in :func:`ontogeny.estimate_llc`, as are loss_fn and components.
         data: as there. With ``contexts="model"`` token ids, of which only the first of a row and the length are used.
         loss_fn: cross-entropy of the model's output over its last axis, or a squared error, of a loss that calls the
-            model once; which, is told from its second derivative in the output.
+            model once; which, is told from its derivatives in the output. (So a Huber loss all of whose examples lie in
+            its quadratic part is taken for a squared error.)
         components: one selection of weights, a list, or {name: selection}.
         contexts: "data": inputs (and preceding tokens) of the data, p(y|x,w); "model": whole sequences from p(x|w),
             appendix D.2 of the source.

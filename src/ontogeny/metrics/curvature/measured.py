@@ -35,6 +35,11 @@ class CurvatureMetric:
     at_localization: bool = False
     per_component: bool = True
 
+    @property
+    def status(self) -> str:
+        """The variable that says how well it was measured."""
+        return "second_order_llc_status" if self.function is second_order_llc else f"{self.name}_status"
+
     def settings(self, asked: Asked) -> dict[str, Any]:
         """What its numbers depend on."""
         read = ("seed", *(("n_beta", "localization") if self.at_localization else ()))

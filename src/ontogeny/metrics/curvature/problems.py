@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from ontogeny.core.devices import check_device
 from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.rng import generator
 from ontogeny.core.schema import describe
@@ -21,7 +22,7 @@ from ontogeny.inputs.components import by_name
 from ontogeny.inputs.losses import LossFunction, ModuleLoss, Potential, check_loss, loss_positions, undisturbed
 from ontogeny.inputs.shared_forward import SharedForwards
 from ontogeny.operators.hessian import hessian_products
-from ontogeny.operators.linear_operator import Operator, averaged
+from ontogeny.operators.linear_operator import Operator, Product, averaged
 from ontogeny.operators.vectors import at_once, leaves_of
 from ontogeny.sampling.calibration import default_batch
 from ontogeny.sampling.problem import Problem, build
@@ -40,6 +41,8 @@ class Sampled:
     sizes: list[int]
     positions: int
     """Losses an example; 1 where it has one."""
+    chosen: Tensor
+    """Their numbers, in the order of the batches."""
     labels: tuple[Any, ...]
     """What random streams are named by."""
 
@@ -50,11 +53,16 @@ class Sampled:
 
     def hessian(self) -> Operator:
         """The Hessian of the mean loss over all examples drawn."""
-        problem, together = self.problem, self.together
-        product = averaged(
-            lambda batch: hessian_products(problem.loss, problem.center, batch, together), self.batches, self.sizes
-        )
-        return Operator(product, problem.center)
+        return Operator(averaged(self._products, self.batches, self.sizes), self.problem.center)
+
+    def hessians_of_groups(self) -> tuple[list[Operator], list[int]]:
+        """Hessians of ten parts of the sample, or more where a batch would not hold one, and their sizes."""
+        parts = self.chosen.tensor_split(min(max(GROUPS, len(self.batches)), len(self.chosen)))
+        batches = [self.problem.examples.take(part) for part in parts]
+        return [Operator(self._products(batch), self.problem.center) for batch in batches], [len(p) for p in parts]
+
+    def _products(self, batch: Batch) -> Product:
+        return hessian_products(self.problem.loss, self.problem.center, batch, self.together)
 
     @property
     def together(self) -> int:
@@ -92,6 +100,8 @@ class Arguments:
         check_counts(samples=self.samples, **({} if self.batch_size is None else {"batch_size": self.batch_size}))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool):
             raise OntogenyError(f"seed must be a whole number; got {self.seed!r}.")
+        if self.device is not None:
+            check_device(self.device)
 
     def measure(self, one: Callable[[Sampled], Numbers], groups: int = 1, **settings: Any) -> xr.Dataset:
         """``one`` for every component and data set, as a Dataset with those two dims.
@@ -140,7 +150,7 @@ class Arguments:
             chosen = torch.randperm(examples.count, generator=generator(self.seed, "curvature samples"))[:count]
         parts = chosen.tensor_split(min(max(groups, math.ceil(count / most)), count))
         batches = [examples.take(part) for part in parts]
-        return Sampled(problem, batches, [len(part) for part in parts], positions, (self.seed,))
+        return Sampled(problem, batches, [len(part) for part in parts], positions, chosen, (self.seed,))
 
 
 def mean_gradient(problem: Problem, batch_size: int) -> Tensor:

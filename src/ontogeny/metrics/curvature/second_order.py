@@ -11,6 +11,7 @@ from torch import nn
 from ontogeny.inputs.losses import LossFunction, Potential
 from ontogeny.metrics.curvature.problems import Arguments, Numbers, Sampled, check_counts, check_positive
 from ontogeny.metrics.curvature.spectra import Spectra, spectra
+from ontogeny.operators.lanczos import Floats
 from ontogeny.operators.second_order import curvature_part, pull
 
 UNRESOLVED = 0.1
@@ -44,9 +45,10 @@ def second_order_llc(
 
     The Hessian is that of ``samples`` examples, the gradient that of all (the noise of fewer would be squared). The
     curvature's part by Lanczos quadrature from random probes, the gradient's by the same from g itself, for which the
-    quadrature gives gᵀf(H)g; or both from the whole matrix. The error holds probes and Lanczos steps, not the choice
-    of examples for the Hessian, which biases the curvature's part low: ½·x/(x + γ) is concave, so that the Hessian of
-    few examples, whose eigenvalues scatter more, predicts less. Twice the samples show how much that is.
+    quadrature gives gᵀf(H)g; or both from the whole matrix. By Lanczos the error is that of probes and steps and leaves
+    out the choice of examples; of the whole matrix it is that of the choice alone, by a jackknife over ten groups.
+    Neither holds that few examples bias the curvature's part low: ½·x/(x + γ) is concave, so that a Hessian whose
+    eigenvalues scatter more predicts less. Twice the samples show how much that is.
 
     Args:
         model: as in :func:`ontogeny.estimate_llc`, as are data, loss_fn, components, n_beta and localization.
@@ -92,9 +94,17 @@ def predicted(found: Spectra, n_beta: float, localization: float) -> Numbers:
         return nothing | {"second_order_llc_status": "not_finite"}
     if n_beta * found.lowest + localization <= 0:  # a Ritz value: no eigenvalue's least is above it
         return nothing | {"second_order_llc_status": "no_posterior"}
-    curvature, curvature_se = found.total(lambda h: curvature_part(h, n_beta, localization))
-    gradient, gradient_se = found.along(lambda h: -pull(h, n_beta, localization))
+
+    def bend(h: Floats) -> Floats:
+        return curvature_part(h, n_beta, localization)
+
+    def slope(h: Floats) -> Floats:
+        return -pull(h, n_beta, localization)
+
+    (curvature, curvature_se), (gradient, gradient_se) = found.total(bend), found.along(slope)
     error = math.hypot(curvature_se, gradient_se)
+    if found.exact:  # both hang on the same examples
+        error = float(found.jackknife(lambda one: one.plain_sum(bend) + one.plain_along(slope)))
     unresolved = not error <= UNRESOLVED * (abs(curvature) + abs(gradient)) or n_beta * found.ends[0] <= -localization
     return {
         "second_order_llc": curvature + gradient,

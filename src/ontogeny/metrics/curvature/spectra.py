@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,10 @@ class Spectra:
     shorter: Spectrum
     """The same with a quarter of the steps left out, for what the number of steps matters."""
     start_shorter: Spectrum | None
+    without: tuple[Spectra, ...] = ()
+    """Exact, of a part of all examples: the same without one group of the sample, for each group."""
+    share: float = 1.0
+    """Of all examples, those in the sample."""
 
     @property
     def finite(self) -> bool:
@@ -39,7 +44,9 @@ class Spectra:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Bounds of the spectrum; exact where it is."""
+        """Bounds of the spectrum; exact where it is, NaN where a product was not finite."""
+        if not self.finite:
+            return math.nan, math.nan
         if self.exact or self.start is None:
             return self.random.ends
         (low, high), (other_low, other_high) = self.random.ends, self.start.ends
@@ -52,19 +59,50 @@ class Spectra:
         return min(float(one.nodes[:, 0].min()) for one in each)
 
     def total(self, function: Callable[[Floats], Floats]) -> tuple[float, float]:
-        """Σ_i f(h_i) over all eigenvalues, and its standard error: probes, and what the last steps changed."""
-        each = self.random.integrate(function)
+        """Σ_i f(h_i) over all eigenvalues, and its standard error: probes, and what the last steps changed.
+
+        Exact: the choice of examples.
+        """
         if self.exact:
-            return float(each.sum()), 0.0
+            return self.plain_sum(function), float(self.jackknife(lambda one: one.plain_sum(function)))
+        each = self.random.integrate(function)
         probes = float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else math.nan
         steps = float(each.mean() - self.shorter.integrate(function).mean())
         return float(each.mean()), math.hypot(probes, steps)
 
+    def plain_sum(self, function: Callable[[Floats], Floats]) -> float:
+        """Σ_i f(h_i) alone, of a whole matrix."""
+        return float(function(self.random.nodes).sum())
+
     def along(self, function: Callable[[Floats], Floats]) -> tuple[float, float]:
-        """gᵀf(H)g for the start g, and what the last steps changed; the start's length is in it."""
-        assert self.start is not None and self.start_shorter is not None
-        value = float(self.start.integrate(function)[0])
-        return value, 0.0 if self.exact else abs(value - float(self.start_shorter.integrate(function)[0]))
+        """gᵀf(H)g for the start g, and what the last steps changed; the start's length is in it.
+
+        Exact: the error is that of the choice of examples for H, g the same.
+        """
+        assert self.start_shorter is not None
+        value = self.plain_along(function)
+        if self.exact:
+            return value, float(self.jackknife(lambda one: one.plain_along(function)))
+        return value, abs(value - float(self.start_shorter.integrate(function)[0]))
+
+    def plain_along(self, function: Callable[[Floats], Floats]) -> float:
+        """gᵀf(H)g alone."""
+        assert self.start is not None
+        return float(self.start.integrate(function)[0])
+
+    def jackknife(self, statistic: Callable[[Spectra], Any]) -> Any:
+        """What the choice of examples adds to the error of a number or array, where the matrix is whole.
+
+        √((1 - share)·(G - 1)/G·Σ_g (θ_g - θ̄)²), θ_g without group g. 0 where all examples are in the sample, NaN where
+        it is of one group.
+        """
+        if self.share == 1.0:
+            return 0.0 * np.asarray(statistic(self))
+        if len(self.without) < 2:
+            return np.nan * np.asarray(statistic(self))
+        each = np.array([statistic(one) for one in self.without])
+        count = len(each)
+        return np.sqrt((1 - self.share) * (count - 1) * each.var(0))
 
 
 def spectra(
@@ -82,7 +120,7 @@ def spectra(
     if exact is None:
         exact = operator.dim <= min(probes * steps, MOST_DENSE)
     if exact:
-        return _whole(operator, start)
+        return _whole(sampled, operator, start)
     vectors = rademacher(probes, operator.dim, sampled.stream("probes of the spectrum")).to(operator.device)
     if start is not None:
         vectors = torch.cat([vectors, start])
@@ -99,15 +137,27 @@ def _rows(spectrum: Spectrum, which: slice) -> Spectrum:
     return Spectrum(*(getattr(spectrum, name)[which] for name in ("nodes", "weights", "squared_norms", "bounds")))
 
 
-def _whole(operator: Operator, start: Tensor | None) -> Spectra:
-    matrix = operator.dense()
+def _whole(sampled: Sampled, operator: Operator, start: Tensor | None) -> Spectra:
+    if sampled.share == 1.0:
+        return _of_matrix(operator.dense(), start)
+    operators, sizes = sampled.hessians_of_groups()
+    matrices, weights = np.stack([one.dense() for one in operators]), np.array(sizes, dtype=np.float64)
+    total, count = np.tensordot(weights, matrices, 1), weights.sum()
+    without: tuple[Spectra, ...] = ()
+    if len(sizes) > 1:
+        rest = zip(matrices, weights, strict=True)
+        without = tuple(_of_matrix((total - weight * matrix) / (count - weight), start) for matrix, weight in rest)
+    return replace(_of_matrix(total / count, start), without=without, share=sampled.share)
+
+
+def _of_matrix(matrix: Floats, start: Tensor | None) -> Spectra:
     if not np.isfinite(matrix).all():
         matrix = np.full_like(matrix, np.nan)
         values, vectors = matrix[0], matrix
     else:
         values, vectors = np.linalg.eigh(matrix)
-    equal = np.full((1, operator.dim), 1 / operator.dim)
-    every = Spectrum(values[None], equal, np.array([float(operator.dim)]), np.zeros((1, 2)))
+    dim = len(matrix)
+    every = Spectrum(values[None], np.full((1, dim), 1 / dim), np.array([float(dim)]), np.zeros((1, 2)))
     if start is None:
         return Spectra(every, None, True, every, None)
     squares = (start.cpu().numpy() @ vectors) ** 2

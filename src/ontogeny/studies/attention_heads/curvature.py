@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from ontogeny.inputs.losses import ModuleLoss, undisturbed
 from ontogeny.inputs.outputs import split_at_output
 from ontogeny.inputs.slices import Slice, slice_of
 from ontogeny.metrics.curvature.problems import GROUPS, Arguments, Numbers, Sampled, mean_gradient
+from ontogeny.metrics.curvature.rank import rank_by_lanczos
 from ontogeny.metrics.curvature.second_order import predicted
 from ontogeny.metrics.curvature.spectra import spectra
 from ontogeny.metrics.curvature.trace import numbers
@@ -62,11 +62,10 @@ def curve(task: Curved, shared: Mapping[str, Any]) -> xr.Dataset:
 
         def one(sampled: Sampled, slope: Tensor = slope) -> Numbers:
             found = spectra(sampled, sampled.hessian(), budget.probes, budget.steps, slope)
-            ends = found.ends if found.finite else (np.nan, np.nan)
             rank_and_order = [_at(found, **at) for at in task.at.values()]
             return {
-                "hessian_min": ends[0],
-                "hessian_max": ends[1],
+                "hessian_min": found.ends[0],
+                "hessian_max": found.ends[1],
                 **{name: ("setting", [numbers_[name] for numbers_ in rank_and_order]) for name in rank_and_order[0]},
             }
 
@@ -78,9 +77,7 @@ def curve(task: Curved, shared: Mapping[str, Any]) -> xr.Dataset:
 
 def _at(found: Any, n_beta: float, localization: float) -> Numbers:
     """Rank and prediction at one (nβ, γ)."""
-    nothing = (np.nan, np.nan)
-    rank = found.total(lambda h: (n_beta * h > localization).astype(np.float64)) if found.finite else nothing
-    return numbers("hessian_rank", *rank) | predicted(found, n_beta, localization)
+    return rank_by_lanczos(found, localization / n_beta) | predicted(found, n_beta, localization)
 
 
 def fisher_traces(model: nn.Module, rows: Tensor, settings: AttentionHeadsSettings) -> xr.Dataset:

@@ -16,9 +16,9 @@ from ontogeny.core.version import __version__
 from ontogeny.execution.chunks import Chunk
 from ontogeny.metrics.curvature import hessian_trace
 from ontogeny.metrics.curvature.problems import Arguments, Numbers, Sampled
+from ontogeny.metrics.curvature.rank import rank_by_lanczos
 from ontogeny.metrics.curvature.second_order import predicted
 from ontogeny.metrics.curvature.spectra import spectra
-from ontogeny.metrics.curvature.trace import numbers
 from ontogeny.store import content_key
 from ontogeny.studies.sorting.settings import SortingSettings, Variant
 from ontogeny.studies.sorting.train import data_of, loaded
@@ -74,10 +74,8 @@ def measure_curvature(task: Curved) -> xr.Dataset:
 
     def one(sampled: Sampled) -> Numbers:
         found = spectra(sampled, sampled.hessian(), PROBES, STEPS, sampled.gradient())
-        nothing = (np.nan, np.nan)
-        rank = found.total(lambda h: (n_beta * h > gamma).astype(np.float64)) if found.finite else nothing
-        ends = dict(zip(("hessian_min", "hessian_max"), found.ends if found.finite else nothing, strict=True))
-        return predicted(found, n_beta, gamma) | numbers("hessian_rank", *rank) | ends
+        ends = dict(zip(("hessian_min", "hessian_max"), found.ends, strict=True))
+        return predicted(found, n_beta, gamma) | rank_by_lanczos(found, gamma / n_beta) | ends
 
     trace = hessian_trace(*around, samples=SAMPLES, probes=PROBES, batch_size=SAMPLES, seed=settings.seed)
     others = Arguments(*around, None, SAMPLES, SAMPLES, settings.seed, None).measure(one)
