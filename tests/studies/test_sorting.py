@@ -10,7 +10,7 @@ import ontogeny as og
 from ontogeny.core.rng import generator
 from ontogeny.inputs.algorithmic_tasks import CumulativeSums, SignOfSum, SortedLists, SortedPart
 from ontogeny.store import Store, read_zarr
-from ontogeny.studies.sorting import settings, study, train
+from ontogeny.studies.sorting import curvature, settings, study, train
 from ontogeny.studies.sorting.settings import SortingSettings, Variant
 
 TINY = SortingSettings(
@@ -35,13 +35,24 @@ TINY = SortingSettings(
 )
 
 
+PROBES = 3
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
+    """A small preset, and little curvature."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "PRESETS", {"quick": TINY})
+        patch.setattr(curvature, "PROBES", PROBES)
+        patch.setattr(curvature, "STEPS", 6)
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The study's folder."""
     out = tmp_path_factory.mktemp("sorting") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "PRESETS", {"quick": TINY})
-        study.run("quick", out=out, progress=False, workers=1)
+    study.run("quick", out=out, progress=False, workers=1)
     return out
 
 
@@ -76,7 +87,7 @@ def test_curvature_is_told_at_every_checkpoint_of_the_whole_model(finished):
         train.data_of(TINY, TINY.variants[1]),
         TINY.variants[1].loss,
         samples=32,
-        probes=10,
+        probes=PROBES,
         batch_size=32,
     )
     assert float(whole["hessian_trace"][0, 5]) == pytest.approx(one["hessian_trace"].item(), rel=1e-5)
@@ -98,7 +109,6 @@ def test_the_report_states_what_the_summary_holds(finished):
 
 
 def test_running_again_computes_nothing_and_more_seeds_keep_the_first(finished, monkeypatch):
-    monkeypatch.setattr(study, "PRESETS", {"quick": TINY})
     before = read_zarr(finished / "results.zarr", "2_heads")
     page = study.run("quick", out=finished, seeds=2, progress=False, workers=1)
     after = read_zarr(finished / "results.zarr", "2_heads")
@@ -156,7 +166,8 @@ def test_a_list_longer_than_its_numbers_is_refused():
         SortedLists(5, 6)
 
 
-def test_unknown_presets_are_refused(tmp_path):
+def test_unknown_presets_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "PRESETS", settings.PRESETS)
     with pytest.raises(og.OntogenyError, match="preset must be one of quick, variants, full; got 'huge'"):
         study.run("huge", out=tmp_path / "out")
 

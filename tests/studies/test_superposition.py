@@ -15,6 +15,7 @@ from ontogeny.core.schema import VARIABLES
 from ontogeny.studies.superposition import checkpoints, measure, sensitivity, settings, study
 
 SEEDS = 2
+NEIGHBOURS_TAKE = (sensitivity.BURN_IN, sensitivity.DRAWS)
 TINY = dataclasses.replace(
     settings.PRESETS["quick"],
     train_steps=300,
@@ -75,6 +76,8 @@ def tiny():
         patch.setattr(measure, "compiler_available", lambda: False)
         patch.setattr(sensitivity, "SEEDS", 1)
         patch.setattr(sensitivity, "CHECKPOINTS", 5)  # one chunk a neighbour
+        patch.setattr(sensitivity, "BURN_IN", 0.2)
+        patch.setattr(sensitivity, "DRAWS", 0.6)
         yield
 
 
@@ -158,7 +161,9 @@ def test_the_calibration_is_stored_and_printed(finished):
     assert "The calibration that every estimate of this study shares" in page
 
 
-def test_neighbours_keep_the_steepest_step_and_cost_a_fifth():
+def test_neighbours_keep_the_steepest_step_and_cost_a_fifth(monkeypatch):
+    for name, times in zip(("BURN_IN", "DRAWS"), NEIGHBOURS_TAKE, strict=True):
+        monkeypatch.setattr(sensitivity, name, times)
     real = settings.PRESETS["quick"]
     steepest = real.step_size * (real.n_beta * real.h_max + real.localization)
     cost = 0
