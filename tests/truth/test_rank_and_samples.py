@@ -9,6 +9,7 @@ import ontogeny as og
 import tiny
 import tiny_transformer
 from ontogeny.core.rng import generator
+from ontogeny.operators.eigenvalues import extreme_eigenvalues
 from ontogeny.operators.linear_operator import Operator
 from ontogeny.operators.vectors import flatten
 
@@ -33,19 +34,16 @@ CROWDED = {
 @pytest.mark.parametrize("name", CROWDED)
 @pytest.mark.parametrize("threshold", [0.3, 1.5])
 def test_the_rank_in_a_crowd_is_within_its_error(name, threshold):
-    """Within 4 of its errors over four seeds of probes where it is called ok; both counts."""
+    """Both counts are within 4 of their errors over three seeds of probes, and called ok."""
     h = CROWDED[name]
-    truth, calm = int((h > threshold).sum()), 0
-    for seed in range(4):
+    truth = int((h > threshold).sum())
+    for seed in range(3):
         found = og.metrics.hessian_rank(
             rotated(h), n_beta=10.0, localization=10.0 * threshold, exact=False, degree=200, seed=seed
         )
-        if found["hessian_rank_status"].item() != "ok":
-            continue
-        calm += 1
-        assert abs(found["hessian_rank"].item() - truth) <= 4 * found["hessian_rank_se"].item()
-    if name == "even":
-        assert calm == 4
+        assert found["hessian_rank_status"].item() == "ok"
+        for count in ("hessian_rank", "hessian_rank_lanczos"):
+            assert abs(found[count].item() - truth) <= 4 * found[f"{count}_se"].item()
 
 
 def test_a_threshold_that_hangs_on_the_number_of_steps_is_said():
@@ -61,12 +59,14 @@ def test_a_threshold_that_hangs_on_the_number_of_steps_is_said():
     assert exact["hessian_rank"].item() == kept and exact["hessian_rank_status"].item() == "ok"
     assert exact["loss_increase"].item() == pytest.approx(parts[: 400 - kept].sum().item(), rel=1e-6)
     few = og.metrics.hessian_rank(valley, method="loss", loss_increase=allowed, exact=False, steps=12)
-    off = abs(few["hessian_rank"].item() - kept)
-    assert few["hessian_rank_status"].item() == "unresolved" or off <= 4 * few["hessian_rank_se"].item()
+    assert few["hessian_rank_status"].item() == "unresolved" and few["loss_increase"].item() <= allowed
 
 
 def test_the_choice_of_examples_is_in_the_error_of_a_whole_matrix():
-    """Over 40 samples of 100 of 400 examples: the spread of three numbers is their error within a third."""
+    """Over 40 samples of 300 of 400 examples: the spread of three numbers is their error within a third.
+
+    Without the share of examples that are in it the error would be twice as large.
+    """
     model, data = tiny.Regression(torch.float64), tiny.data(torch.float64, examples=400)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(100):  # to where no sample of the data has a saddle that γ does not fill
@@ -77,7 +77,7 @@ def test_the_choice_of_examples_is_in_the_error_of_a_whole_matrix():
     names = ("second_order_llc", "second_order_llc_curvature", "second_order_llc_gradient")
     assert all(whole[f"{name}_se"].item() == 0 for name in names), "all examples are in it"
     found = [
-        og.metrics.second_order_llc(model, data, tiny.squares, samples=100, seed=seed, **LOCALIZED)
+        og.metrics.second_order_llc(model, data, tiny.squares, samples=300, seed=seed, **LOCALIZED)
         for seed in range(40)
     ]
     for name in names:
@@ -85,10 +85,29 @@ def test_the_choice_of_examples_is_in_the_error_of_a_whole_matrix():
         errors = np.array([one[f"{name}_se"].item() for one in found])
         # of 40 samples a spread is known to 11 %, and each jackknife of ten groups to 24 %
         assert np.sqrt((errors**2).mean()) == pytest.approx(values.std(ddof=1), rel=0.34)
-    ranks = [
-        og.metrics.hessian_rank(model, data, tiny.squares, samples=100, seed=seed, **LOCALIZED) for seed in range(5)
+
+
+def test_the_choice_of_examples_is_in_the_error_of_a_count():
+    """An eigenvalue that lies as far from τ as samples of 100 move it makes the rank of all examples uncertain."""
+    model, data = tiny.Regression(torch.float64), tiny.data(torch.float64, examples=400)
+    h = np.linalg.eigvalsh(tiny_transformer.dense(model, data, tiny.squares))
+    given = {"n_beta": 1.0, "samples": 100}
+    near, far = float(0.995 * h[-2]), float(3 * h[-1])
+    counts = [
+        og.metrics.hessian_rank(model, data, tiny.squares, localization=near, seed=seed, **given) for seed in range(20)
     ]
-    assert all(rank["rank_degree"].item() == 0 and np.isfinite(rank["hessian_rank_se"].item()) for rank in ranks)
+    values, errors = (np.array([one[name].item() for one in counts]) for name in ("hessian_rank", "hessian_rank_se"))
+    assert len(set(values)) > 1 and (errors > 0.2).all() and (np.abs(values - 2) <= 4 * errors).all()
+    assert {one["hessian_rank_status"].item() for one in counts} == {"unresolved"}
+    clear = og.metrics.hessian_rank(model, data, tiny.squares, localization=far, **given)
+    assert clear["hessian_rank"].item() == 0 and clear["hessian_rank_se"].item() < 0.05
+    assert clear["rank_degree"].item() == 0
+
+
+def test_one_probe_has_the_bound_for_an_error():
+    found = og.metrics.hessian_rank(rotated(CROWDED["even"]), method="adaptive", exact=False)
+    count = found["hessian_rank_lanczos"].item()
+    assert found["hessian_rank_lanczos_se"].item() >= (2 * count) ** 0.5
 
 
 def test_one_example_of_many_tells_no_error_of_a_whole_matrix():
@@ -96,7 +115,7 @@ def test_one_example_of_many_tells_no_error_of_a_whole_matrix():
     rank = og.metrics.hessian_rank(model, data, tiny.squares, samples=1, **LOCALIZED)
     assert np.isnan(rank["hessian_rank_se"].item()) and rank["hessian_rank_status"].item() == "no_error"
     order = og.metrics.second_order_llc(model, data, tiny.squares, samples=1, **LOCALIZED)
-    assert order["second_order_llc_status"].item() in ("unresolved", "no_posterior")
+    assert order["second_order_llc_status"].item() == "unresolved"
     density = og.metrics.spectral_density(model, data, tiny.squares, samples=1)
     assert density["density_status"].item() == "no_error"
     one_probe = og.metrics.spectral_density(model, data, tiny.squares, samples=40, probes=1, exact=False)
@@ -122,8 +141,6 @@ def test_an_end_near_zero_does_not_hold_up_the_other():
     def product(vectors):
         rows.append(len(vectors))
         return vectors @ matrix
-
-    from ontogeny.operators.eigenvalues import extreme_eigenvalues
 
     start = np.random.default_rng(0).standard_normal(900)
     low, high = extreme_eigenvalues(Operator(product, {"w": torch.zeros(900, dtype=torch.float64)}), start)
@@ -152,4 +169,4 @@ def test_the_gradient_is_in_the_order_of_the_matrix():
     tiny.squares(model, data).mean().backward()
     slope = flatten({name: value.grad for name, value in model.named_parameters()})
     [truth] = og.metrics.curvature_of_dense(matrix[None], slope[None], **LOCALIZED)["second_order_llc"]
-    assert one["second_order_llc"].item() == pytest.approx(truth, rel=1e-8, nan_ok=True)
+    assert one["second_order_llc"].item() == pytest.approx(truth, rel=1e-8)

@@ -10,6 +10,7 @@ from torch.autograd.functional import hessian
 from ontogeny.core.rng import generator
 from ontogeny.operators.eigenvalues import krylov_top, largest_eigenvalue
 from ontogeny.operators.hessian import dense_hessian, hessian_vector_product, hessian_vector_products
+from ontogeny.sampling.curvature import Curvature
 
 SHAPES = {"a": (2, 3), "b": (2,)}
 
@@ -142,8 +143,29 @@ def test_lanczos_ends_where_the_value_has_settled():
     calls.clear()
     value, _ = krylov_top(product, vector, 8, settled=0.02)
     assert len(calls) == 3 and value == pytest.approx(40.0, rel=0.01)
-    calls.clear()
-    assert krylov_top(product, start(200), 8, settled=0.02)[0] > 0.9 * 40.0 and 3 < len(calls) <= 8
+
+
+def quadratic(params, batch):
+    return 0.5 * (params["w"] @ batch @ params["w"]).reshape(1)
+
+
+@pytest.mark.parametrize("bulk", [(-5.0, 20.0), (-1.0, 10.0)])
+def test_looks_at_chains_follow_the_steepest_direction_when_it_becomes_another(bulk):
+    """Where the chains come to, the curvature has doubled along a direction that was among the others."""
+    first = np.concatenate([np.linspace(*bulk, 198), [20.0, 10.0]])
+    after = first.copy()
+    after[-1] = 40.0
+    basis = torch.linalg.qr(torch.randn(200, 200, generator=generator(0, "basis"), dtype=torch.float64)).Q
+    matrices = [basis @ torch.diag(torch.tensor(values)) @ basis.T for values in (first, after)]
+    for seed in range(6):
+        curvature = Curvature(
+            lambda params, batch: 0.5 * (params["w"] @ batch @ params["w"]).reshape(1), matrices, seed
+        )
+        found = []
+        for matrix in matrices:
+            curvature.batches = [matrix]
+            found.append(curvature._quickly(0, {"w": torch.zeros(200, dtype=torch.float64)}, None))
+        assert found[0] > 0.9 * 20.0 and 0.9 * 40.0 < found[1] <= 40.0 + 1e-9
 
 
 def test_the_gradient_is_computed_once_for_all_products():

@@ -158,7 +158,7 @@ def keys(**changes):
     study = plan(
         changes.pop("model", tiny.Regression()), **(given | changes), out="nowhere", settings=Settings(**every)
     )
-    return {one.chunk.key for one in study.second_stage(study.frozen([]))}
+    return {one.chunk.key for one in study.second_stage(study.frozen([], 0))}
 
 
 def half_squares(model, batch):

@@ -2,6 +2,7 @@
 
 import measure_work as work
 import numpy as np
+import pytest
 import torch
 
 import ontogeny as og
@@ -30,6 +31,9 @@ def test_what_is_not_finite_has_a_word_and_no_number(tmp_path):
         assert found[name].isel(checkpoint=-1).isnull().all() and found[f"{name}_se"].isel(checkpoint=-1).isnull().all()
         assert (found[status].isel(checkpoint=[0, 1]) != "not_finite").all()
     assert found["llc"].isel(checkpoint=[0, 1]).notnull().all()
+    assert (found["regime"].isel(checkpoint=-1) == "").all()
+    said = og.describe_estimate(found.isel(checkpoint=-1, component=0, dataset=0))
+    assert said.startswith("Status not_finite: The loss at w*")
     assert found.attrs["kernel"] == "baoab", "what all others have in common stays a setting"
     same = read_zarr(tmp_path / "out" / "results.zarr")
     np.testing.assert_array_equal(same["status"], found["status"])
@@ -37,10 +41,21 @@ def test_what_is_not_finite_has_a_word_and_no_number(tmp_path):
     np.testing.assert_array_equal(alone["llc"], found["llc"].isel(checkpoint=[0, 1]))
 
 
-def test_nothing_is_finite(tmp_path):
+def test_gamma_is_found_at_the_last_checkpoint_that_is_finite(tmp_path):
+    found = diverged(("llc",), tmp_path / "out", localization=None)
+    assert found.attrs["localization_from"] == f"step {work.STEPS[1]}"
+    assert (found["status"].isel(checkpoint=-1) == "not_finite").all()
+    alone = work.small_study(
+        tmp_path / "alone", checkpoints=work.checkpoints()[:2], metrics=("llc",), localization=None
+    )
+    np.testing.assert_array_equal(alone["llc"], found["llc"].isel(checkpoint=[0, 1]))
+
+
+@pytest.mark.parametrize("given", [{}, {"localization": None}])
+def test_where_nothing_is_finite_it_is_said(tmp_path, given):
     checkpoints = [(0, {name: value * torch.nan for name, value in work.weights(0).items()})]
-    found = work.small_study(tmp_path / "out", checkpoints=checkpoints, metrics=("llc",))
-    assert (found["status"] == "not_finite").all()
+    with pytest.raises(og.OntogenyError, match=r"^loss_fn must be finite at w\*, and .*every checkpoint"):
+        work.small_study(tmp_path / "out", checkpoints=checkpoints, metrics=("llc",), **given)
 
 
 def test_the_second_order_of_an_estimate_is_there_only_where_it_was_computed(tmp_path):

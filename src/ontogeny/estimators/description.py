@@ -37,6 +37,8 @@ def describe_estimate(estimate: xr.Dataset) -> str:
             f"estimate must be a single one; it has the dims {tuple(estimate['llc'].dims)}. Choose one, as with "
             f"estimate.isel({one})."
         )
+    if estimate["status"].item() == "not_finite":  # nothing else is known
+        return f"Status not_finite: {MEANINGS['not_finite']}"
     words = [f"Status {estimate['status'].item()}: {MEANINGS[estimate['status'].item()]}"]
     word = estimate["regime"].item()
     if word:

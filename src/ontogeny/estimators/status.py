@@ -13,6 +13,8 @@ MEANINGS: dict[str, str] = {
     "diverged": "At least one chain left the neighbourhood of w* or became infinite, so no average is given; "
     "take a smaller step_size, or leave it out to have it chosen; where it was, the loss falls without end or is not "
     "finite near w*, and a larger localization keeps the chains away from there.",
+    "not_finite": "The loss at w*, or a product with its Hessian, is NaN or infinite, so there is no number; look at "
+    "the weights and the data.",
     "not_mixed": "The chains sit at different levels (R̂ above 1.05), or are too short or too still to tell; give more "
     "draws and a longer burn_in, or a larger localization.",
     "drifting": "The virial E[(w - w*)·∇U] is well below the number of weights, so flat directions have not reached "
@@ -66,7 +68,6 @@ CURVATURE_MEANINGS = {
     "out_of_range": "An eigenvalue lies outside the range of the polynomial; give a wider span.",
     "no_error": "One example or probe tells no error; give more samples or probes.",
     "low_weights": "Importance weights leave few sequences in effect; draw them anew at this checkpoint.",
-    "not_finite": "The loss at w*, or a product with its Hessian, was not finite, so there is no number.",
 }
 """What the statuses of curvature mean."""
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schema import VARIABLES, describe
 from ontogeny.execution.tasks import Planned
-
-OF_SMALL_MODELS = ("second_order", "second_order_gradient")
+from ontogeny.metrics.registry import Metric
+from ontogeny.sampling.spectrum import MOST_WEIGHTS
 
 
 def assemble(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence[str]) -> xr.Dataset:
@@ -32,13 +33,14 @@ def assemble(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence[s
     order = [dim for dim in ("checkpoint", "component", "dataset") if dim in merged.dims]
     known = [name for name in VARIABLES if name in merged.data_vars]
     names = [*known, *(name for name in merged.data_vars if name not in VARIABLES)]
-    # of more weights than whose matrix an estimate decomposes there is none; the metric of that name has its own
-    names = [name for name in names if not (name in OF_SMALL_MODELS and bool(merged[name].isnull().all()))]
+    if "second_order" in names and not bool((merged["dim"] <= MOST_WEIGHTS).any()):
+        # an estimate has it of few weights only; what the metric of that name finds is called second_order_llc
+        names = [name for name in names if name not in ("second_order", "second_order_gradient")]
     return describe(merged[names].transpose(*order, ...))
 
 
 def _of_metric(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence[str]) -> xr.Dataset:
-    filled = _filled([chunk for _, chunk in parts])
+    filled = _filled([chunk for _, chunk in parts], parts[0][0].group.metric)
     parts = [(planned, chunk) for (planned, _), chunk in zip(parts, filled, strict=True)]
     apart = _apart(filled)
     rows: dict[int, dict[str, list[xr.Dataset]]] = {}
@@ -59,24 +61,36 @@ def _of_metric(parts: Sequence[tuple[Planned, xr.Dataset]], components: Sequence
     return _concat(checkpoints, pd.RangeIndex(len(checkpoints), name="checkpoint"))
 
 
-def _filled(chunks: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """Chunks that hold a status word alone, with NaN and no words for everything that others have."""
-    full = [chunk for chunk in chunks if len(chunk.data_vars) > 1]
-    if not full or len(full) == len(chunks):
-        return list(chunks)
+def _filled(chunks: Sequence[xr.Dataset], metric: Metric) -> list[xr.Dataset]:
+    """Chunks that hold a status word alone, with NaN and no words for everything that others have.
+
+    Raises:
+        OntogenyError: if all of them are such.
+    """
+
+    def is_word(chunk: xr.Dataset) -> bool:
+        return set(chunk.data_vars) == {metric.status}
+
+    full = [chunk for chunk in chunks if not is_word(chunk)]
+    if not full:
+        raise OntogenyError(
+            f"loss_fn must be finite at w*, and for {metric.name} it is NaN or infinite at every checkpoint; check the "
+            "weights and the data."
+        )
+    variables = {str(name): chunk[name] for chunk in reversed(full) for name in chunk.data_vars}
     settings = {
         name: value for name, value in full[0].attrs.items() if all(chunk.attrs.get(name) == value for chunk in full)
     }
-    return [chunk if len(chunk.data_vars) > 1 else _like(chunk, full[0]).assign_attrs(settings) for chunk in chunks]
+    return [_like(chunk, variables).assign_attrs(settings) if is_word(chunk) else chunk for chunk in chunks]
 
 
-def _like(chunk: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
-    missing: dict[str, Any] = {}
-    for name in other.data_vars.keys() - chunk.data_vars.keys():
-        values = other[name]
-        sizes = {dim: chunk.sizes.get(dim, values.sizes[dim]) for dim in values.dims}
-        nothing = np.full(tuple(sizes.values()), "" if values.dtype.kind in "OUT" else np.nan)
-        missing[str(name)] = (values.dims, nothing.astype(object) if values.dtype.kind in "OUT" else nothing)
+def _like(chunk: xr.Dataset, variables: dict[str, xr.DataArray]) -> xr.Dataset:
+    missing = {}
+    for name, values in variables.items():
+        if name not in chunk:
+            shape = tuple(chunk.sizes.get(dim, values.sizes[dim]) for dim in values.dims)
+            words = values.dtype.kind in "OUT"
+            missing[name] = (values.dims, np.full(shape, "" if words else np.nan, dtype=object if words else None))
     return chunk.assign(missing)
 
 

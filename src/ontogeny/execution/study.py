@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 from torch import Tensor, nn
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.temporary_files import temporary_beside
 from ontogeny.core.version import __version__
 from ontogeny.execution.assemble import assemble
@@ -78,9 +80,7 @@ class Study:
         shared = {"model": model, "data": self.data, "loss_fn": self.loss_fn, "selections": self.selections}
         with self._readable(self._finished(store, held)) as weights:
             common = {"shared": shared, "progress": progress, "workers": workers, "parts": weights, "gpus": self.gpus}
-            first = self.first_stage(held)
-            executor(compute, _once(first), store, text="choosing γ", **common)
-            frozen = held or self.frozen([store.load(one.chunk.key) for one in first])
+            frozen = held or self._choose(partial(executor, compute, text="choosing γ", **common), store)
             if held is None and frozen is not None:
                 write_frozen(self.out, frozen)
             planned = self.second_stage(frozen)
@@ -110,13 +110,26 @@ class Study:
             store.has(one.chunk.key) for one in self.second_stage(held)
         )
 
-    def first_stage(self, held: Frozen | None) -> list[Planned]:
-        """What finds γ at the last checkpoint; nothing where it is held or given, or no metric is measured at it."""
-        if held is not None or not self._freezes() or self.asked.settings.localization is not None:
+    def first_stage(self, step: int) -> list[Planned]:
+        """What finds γ at a checkpoint; nothing where it is given, or no metric is measured at it."""
+        if not self._freezes() or self.asked.settings.localization is not None:
             return []
-        return self.product.chunks((LOCALIZATION,), self.asked, (self.checkpoints.steps[-1],))
+        return self.product.chunks((LOCALIZATION,), self.asked, (step,))
 
-    def frozen(self, found: Sequence[xr.Dataset]) -> Frozen | None:
+    def _choose(self, carry_out: Callable[..., None], store: Store) -> Frozen | None:
+        """(nβ, γ), found at the last checkpoint at which the loss is finite."""
+        for step in reversed(self.checkpoints.steps):
+            first = self.first_stage(step)
+            carry_out(_once(first), store)
+            found = [store.load(one.chunk.key) for one in first]
+            if _all_finite(found):
+                return self.frozen(found, step)
+        raise OntogenyError(
+            "loss_fn must be finite at w*, and at every checkpoint it is NaN or infinite; check the weights and the "
+            "data."
+        )
+
+    def frozen(self, found: Sequence[xr.Dataset], step: int) -> Frozen | None:
         """nβ and γ as given, or the smallest nβ over data sets, and the largest γ over what was found, at that nβ.
 
         Where the rules choose them, γ is proportional to nβ. None: a calibration says them, no metric is measured at
@@ -128,7 +141,7 @@ class Study:
         if gamma is not None:
             return Frozen(n_beta, gamma, "the call")
         largest = max(float((chunk["localization"] * n_beta / chunk["n_beta"]).max()) for chunk in found)
-        return Frozen(n_beta, largest, f"step {self.checkpoints.steps[-1]}")
+        return Frozen(n_beta, largest, f"step {step}")
 
     def second_stage(self, frozen: Frozen | None) -> list[Planned]:
         """All tasks, in chunks."""
@@ -160,9 +173,14 @@ class Study:
             return [store is not None and store.has(one.chunk.key) for one in planned]
 
         held = read_frozen(self.out, self.asked.settings) if store else None
-        first = self.first_stage(held)
-        known = all(there(first))
-        frozen = held or self.frozen([store.load(one.chunk.key) for one in first] if store and known else [])
+        step, first, known, found = self.checkpoints.steps[-1], list[Planned](), True, list[xr.Dataset]()
+        for step in reversed(self.checkpoints.steps) if held is None else ():
+            first = self.first_stage(step)
+            known = all(there(first))
+            found = [store.load(one.chunk.key) for one in first] if store and known else []
+            if not known or _all_finite(found):
+                break
+        frozen = held or self.frozen(found, step)
         second = self.second_stage(frozen)
         every, done = [*first, *second], [*there(first), *there(second)]
         tasks, chunks_done, evaluations, seconds = total(every, done)
@@ -216,6 +234,11 @@ class Study:
             "data_digests": json.dumps({dataset.name: dataset.digest for dataset in self.product.datasets}),
             **({"overlap": common} if common else {}),
         }
+
+
+def _all_finite(found: Sequence[xr.Dataset]) -> bool:
+    """Whether no chunk says that the loss is not finite."""
+    return all("localization" in chunk for chunk in found)
 
 
 def _once(planned: Sequence[Planned]) -> list[Chunk]:

@@ -241,6 +241,7 @@ class _Losses:
             stream = generator(self._seed, "curvature")
             begin = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in at.items()}
             out.append(krylov_top(product, begin, LANCZOS_STEPS, SETTLED)[0])
+            del product  # and with it the gradients that it keeps, before there are others
         return np.array(out)
 
     def _product(self, loss: Loss, at: Params) -> Callable[[Params], Params]:

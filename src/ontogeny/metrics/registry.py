@@ -211,7 +211,7 @@ class GradientNorm:
 class Localization:
     """The (nβ, γ) that the rules choose for each component; a study's first stage, which freezes them for the rest."""
 
-    name, per_component, at_localization, status = "localization", True, False, None
+    name, per_component, at_localization, status = "localization", True, False, "localization_status"
 
     def settings(self, asked: Asked) -> dict[str, Any]:
         """What the rules read."""

@@ -16,8 +16,6 @@ from ontogeny.operators.vectors import flatten, unflatten_like
 
 SMALL = 16
 """Up to so many weights the matrix is built and solved."""
-WHOLE = 500
-"""Up to so many weights both ends come from the whole matrix, whose products go together and so cost less each."""
 FIRST_STEPS = 10
 """Lanczos steps that tell the spectrum's scale."""
 UNCONVERGED = 50
@@ -63,28 +61,31 @@ def krylov_top(
 
     ``start`` must lie in the space that ``product`` maps to itself. Started from the Ritz vector of a position nearby,
     a few steps come within some per cent. Ends where two steps one after the other raised the value by less than its
-    share ``settled``. Loss/weight²; NaN where a product is not finite.
+    share ``settled``, which a start within another eigenvector would make them do too early. Loss/weight²; NaN where a
+    product is not finite.
     """
     basis = [flatten(start) / max(float(np.linalg.norm(flatten(start))), 1e-300)]
-    images: list[np.ndarray] = []
+    projected = np.zeros((steps, steps))
     tops: list[float] = []
-    for _ in range(steps):
+    for step in range(steps):
         image = flatten(product(unflatten_like(basis[-1], start)))
         if not np.isfinite(image).all():
             return math.nan, start
-        images.append(image)
-        space = np.stack(basis)
-        projected = space @ np.stack(images).T
-        values, vectors = np.linalg.eigh((projected + projected.T) / 2)
-        tops.append(float(values[-1]))
         rest = image.copy()
-        for _ in range(2):  # once is not enough in the presence of rounding
-            rest -= space.T @ (space @ rest)
+        for again in range(2):  # once is not enough in the presence of rounding
+            for row, vector in enumerate(basis):
+                part = float(vector @ rest)
+                rest -= part * vector
+                if not again:
+                    projected[row, step] = projected[step, row] = part
+        values, vectors = np.linalg.eigh(projected[: step + 1, : step + 1])
+        tops.append(float(values[-1]))
         length = float(np.linalg.norm(rest))
         if length <= 1e-6 * max(float(np.linalg.norm(image)), 1e-300) or _stands(tops, settled):
             break
         basis.append(rest / length)
-    return tops[-1], unflatten_like(vectors[:, -1] @ space, start)
+    top = sum(part * vector for part, vector in zip(vectors[:, -1], basis, strict=False))
+    return tops[-1], unflatten_like(top, start)
 
 
 def _stands(tops: list[float], settled: float) -> bool:
@@ -93,17 +94,17 @@ def _stands(tops: list[float], settled: float) -> bool:
 
 
 def extreme_eigenvalues(
-    operator: Operator, start: np.ndarray, tolerance: float = 1e-3, exact: bool | None = None
+    operator: Operator, start: np.ndarray, tolerance: float = 1e-3, exact: bool = False
 ) -> tuple[float, float]:
     """The algebraically smallest and largest eigenvalue, by ARPACK, to about ``tolerance`` of the larger |eigenvalue|.
 
-    ``start``, shape ``(d,)``, is where the Krylov space begins. ``exact``: from the whole matrix; None: up to 500
-    weights, where that is faster. Loss/weight². NaN where a product is not finite, or where ARPACK does not converge,
-    as on a curvature that is zero but for rounding.
+    ``start``, shape ``(d,)``, is where the Krylov space begins. ``exact``: from the whole matrix, as always up to 16
+    weights. Loss/weight². NaN where a product is not finite, or where ARPACK does not converge, as on a curvature that
+    is zero but for rounding.
     """
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-    if operator.dim <= WHOLE if exact is None else exact:
+    if exact or operator.dim <= SMALL:
         matrix = operator.dense()
         if not np.isfinite(matrix).all():
             return math.nan, math.nan
@@ -119,7 +120,7 @@ def extreme_eigenvalues(
     shift, plain = 2.0 * float(np.abs(nodes).max()), operator.scipy()
     shifted = LinearOperator(plain.shape, matvec=lambda v: plain.matvec(v) + shift * v, dtype=np.float64)
     try:
-        low, high = eigsh(shifted, k=2, which="BE", v0=start, tol=tolerance / 2, return_eigenvectors=False)
+        low, high = eigsh(shifted, k=2, which="BE", v0=start, tol=tolerance / 3, return_eigenvectors=False)
     except ArpackError:
         return math.nan, math.nan
     return float(min(low, high)) - shift, float(max(low, high)) - shift

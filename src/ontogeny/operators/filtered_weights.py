@@ -26,7 +26,7 @@ class Directions:
 
 
 def ritz_directions(operator: Operator, weights: Tensor, steps: Sequence[int]) -> list[Directions]:
-    """From the Krylov basis that w* starts, after so many steps each; after as many as there are weights, exact."""
+    """From the Krylov basis that w* starts, after so many steps each."""
     run = lanczos(operator, weights.reshape(1, -1), max(steps), keep=True)
     assert run.basis is not None
     found = []
@@ -36,6 +36,12 @@ def ritz_directions(operator: Operator, weights: Tensor, steps: Sequence[int]) -
         parts = torch.from_numpy(vectors[0][0]) * float(np.sqrt(run.squared_norms[0]))
         found.append(Directions(values[0], torch.from_numpy(vectors[0].T).to(run.basis) @ run.basis[0, :count], parts))
     return found
+
+
+def eigen_directions(values: Floats, vectors: Floats, weights: Tensor) -> Directions:
+    """From all eigenvalues and the eigenvectors as columns."""
+    rows = torch.from_numpy(np.ascontiguousarray(vectors.T)).to(weights.device)
+    return Directions(values, rows, rows @ weights.reshape(-1).double())
 
 
 def threshold_of_loss(

@@ -1,4 +1,4 @@
-"""Which law of the targets a loss stands for, told from its second derivative in the model's output."""
+"""Which law of the targets a loss stands for, told from its derivatives in the model's output."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def law_of(output: Tensor, losses: Tensor, name: str = "loss_fn") -> Law:
     """The law that the mean of ``losses`` stands for, ``output`` being in its computation.
 
     For cross-entropy ∂²L/∂z² is a·(diag(p) - ppᵀ) by position, p = softmax(z), for squared error a·1; a follows from
-    one product with a random vector, and the form is checked with another (and a is no function of z).
+    one product with a random vector, and the form is checked with another (and a is no function of z). Where a is 0 a
+    squared error has no slope; what is added to one that bends nowhere else is not seen.
 
     Raises:
         OntogenyError: if it is neither.

@@ -21,7 +21,7 @@ MOST_DENSE = 128
 MOST_SERIAL, MOST_LANCZOS = 8, 2
 LANCZOS_STEPS = 8
 SETTLED = 0.02
-"""Lanczos ends before that where a step adds less than this share: the margin to the stability limit is larger."""
+"""Lanczos ends before that where two steps add less than this share each: the stability limit is further away."""
 MOST_KEPT = 2
 """Of so many batches at most the gradient is kept from one product to the next; each holds a graph of its own."""
 ARPACK_PRODUCTS = 25
@@ -33,8 +33,9 @@ class Curvature:
     """h_max of the mean loss over ``batches`` and the sampled weights; counts what it costs.
 
     ``spent`` is in gradient evaluations of one of the run's minibatches, ``batches`` being ``worth`` so many and
-    a Hessian-vector product two; a look at the chains of a small model costs ``allowed`` at most, or two chains, and
-    one at w* is a few Lanczos steps where converging would cost more than ``most``.
+    a Hessian-vector product two, one where the gradient is kept; a look at the chains of a small model costs
+    ``allowed`` at most, or two chains, and one at w* is a few Lanczos steps where converging would cost more than
+    ``most``.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Curvature:
         self._loss, self.batches, self._seed = loss, batches, seed
         self.worth, self._allowed, self._most = worth, allowed, most
         self._directions: dict[int, Params] = {}
+        self._looks = 0
         self.spent = 0
 
     def at(self, position: Params, metric: Params | None = None) -> float:
@@ -60,15 +62,16 @@ class Curvature:
         return largest_eigenvalue(self._product(position, metric, self.batches), first, TOLERANCE)
 
     def _product(self, position: Params, metric: Params | None, batches: Sequence[Batch]) -> Callable[[Params], Params]:
-        keep = len(batches) <= MOST_KEPT
+        keep, once = len(batches) <= MOST_KEPT, math.ceil(self.worth * len(batches) / len(self.batches))
         kept = [hessian_vector_products(self._loss, position, batch) for batch in batches] if keep else None
+        self.spent += once if keep else 0
 
         def product(vector: Params) -> Params:
             if metric is not None:
                 vector = tree_map(lambda v, p: v * p.sqrt(), vector, metric)
             products = kept or (hessian_vector_products(self._loss, position, batch) for batch in batches)
             images = [each(vector) for each in products]
-            self.spent += math.ceil(2 * self.worth * len(batches) / len(self.batches))
+            self.spent += once if keep else 2 * once
             image = tree_map(lambda *parts: torch.stack(parts).mean(0), *images)
             if metric is not None:
                 image = tree_map(lambda v, p: v * p.sqrt(), image, metric)
@@ -112,14 +115,16 @@ class Curvature:
         return {name: value.movedim(chains.evaluation.axis, 0)[chain] for name, value in chains.metric.items()}
 
     def _quickly(self, number: int, position: Params, metric: Params | None) -> float:
-        """A few Lanczos steps on one batch, from where the last look at this place in the order ended."""
-        if number not in self._directions:
-            stream = generator(self._seed, "curvature of chains", number)
-            self._directions[number] = {
-                name: torch.randn(value.shape, generator=stream).to(value) for name, value in position.items()
-            }
+        """A few Lanczos steps on one batch, from the last look's vector at this place in the order and a random one."""
+        weights, last = size(position), self._directions.get(number) or tree_map(torch.zeros_like, position)
+        stream = generator(self._seed, "curvature of chains", number, self._looks)
+        self._looks += 1
+        # the steepest direction may have become another one, of which the last knows nothing
+        start = tree_map(
+            lambda v, old: torch.randn(v.shape, generator=stream).to(v) / weights**0.5 + old, position, last
+        )
         found, self._directions[number] = krylov_top(
-            self._product(position, metric, self.batches[:1]), self._directions[number], LANCZOS_STEPS, SETTLED
+            self._product(position, metric, self.batches[:1]), start, LANCZOS_STEPS, SETTLED
         )
         return found
 

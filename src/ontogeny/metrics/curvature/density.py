@@ -17,6 +17,8 @@ from ontogeny.metrics.curvature.spectra import spectra
 from ontogeny.operators.eigenvalues import extreme_eigenvalues as both_ends
 from ontogeny.operators.lanczos import density
 
+MOST_WHOLE, PRODUCTS = 500, 60
+"""Up to so many weights both ends come from the whole matrix, where its products are no more than ARPACK's, at once."""
 ROOM = 4.0
 """Widths that the grid goes beyond the spectrum on either side."""
 
@@ -86,7 +88,7 @@ def spectral_density(
             grid = np.linspace(low - ROOM * spread, high + ROOM * spread, points)
             values, errors = density(found.random, grid, spread)
             if found.exact:
-                errors = found.jackknife(lambda one: density(one.random, grid, spread)[0])
+                errors = found.jackknife(lambda without: density(without.random, grid, spread)[0])
         return {
             "eigenvalue": (("point",), grid),
             "density": (("point",), values),
@@ -125,7 +127,7 @@ def extreme_eigenvalues(
     """The smallest and the largest eigenvalue of the Hessian over ``samples`` examples, by ARPACK through scipy.
 
     Arguments as in :func:`spectral_density`; ``tolerance`` is relative to the larger |eigenvalue|; ``exact``: from the
-    whole matrix, None: up to 500 weights.
+    whole matrix, None: up to 500 weights, where that is faster.
 
     Returns:
         ``hessian_min`` and ``hessian_max`` in loss/weight² with dims ``component`` and ``dataset``; NaN where a product
@@ -139,7 +141,10 @@ def extreme_eigenvalues(
 
     def one(sampled: Sampled) -> Numbers:
         start = numpy_generator(seed, "extreme eigenvalues").standard_normal(sampled.problem.dim)
-        low, high = both_ends(sampled.hessian(), start, tolerance, exact)
+        dim = sampled.problem.dim
+        cheap = dim <= MOST_WHOLE and dim <= PRODUCTS * sampled.together  # together products cost less each
+        whole = cheap if exact is None else exact
+        low, high = both_ends(sampled.hessian(), start, tolerance, whole)
         fine = np.isfinite([low, high]).all()
         return {"hessian_min": low, "hessian_max": high, "extreme_status": "ok" if fine else "not_finite"}
 

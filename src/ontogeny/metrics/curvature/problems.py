@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class Sampled:
     positions: int
     """Losses an example; 1 where it has one."""
     chosen: Tensor
-    """Their numbers, in the order of the batches."""
+    """Positions of the examples drawn in the data set, in the order of the batches."""
     labels: tuple[Any, ...]
     """What random streams are named by."""
 
@@ -55,11 +55,10 @@ class Sampled:
         """The Hessian of the mean loss over all examples drawn."""
         return Operator(averaged(self._products, self.batches, self.sizes), self.problem.center)
 
-    def hessians_of_groups(self) -> tuple[list[Operator], list[int]]:
-        """Hessians of ten parts of the sample, or more where a batch would not hold one, and their sizes."""
-        parts = self.chosen.tensor_split(min(max(GROUPS, len(self.batches)), len(self.chosen)))
-        batches = [self.problem.examples.take(part) for part in parts]
-        return [Operator(self._products(batch), self.problem.center) for batch in batches], [len(p) for p in parts]
+    def hessians_of_groups(self) -> Iterator[tuple[int, Operator]]:
+        """Sizes and Hessians of ten parts of the sample, or more where a batch would not hold one; one at a time."""
+        for part in self.chosen.tensor_split(min(max(GROUPS, len(self.batches)), len(self.chosen))):
+            yield len(part), Operator(self._products(self.problem.examples.take(part)), self.problem.center)
 
     def _products(self, batch: Batch) -> Product:
         return hessian_products(self.problem.loss, self.problem.center, batch, self.together)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import ndtr
 from torch import nn
 
 from ontogeny.inputs.losses import LossFunction, Potential
@@ -50,8 +51,9 @@ def hessian_rank(
     Beside it stands the count from the Lanczos density of the same probes. The Hessian is that of the mean loss over
     ``samples`` examples. The error holds the probes (of one probe the bound √(2·rank) on what it can be off by) and
     half of what the two counts differ by, since each smears the spectrum at τ in its own way; not the choice of
-    examples. Of the whole matrix it holds that choice alone. rank/2 bounds the learning coefficient λ from below at a
-    minimum, and at finite nβ λ̂ is at least about a quarter of the rank of "n_beta": compare no further.
+    examples. Of the whole matrix it holds that choice alone, τ taken as it is found. rank/2 bounds the learning
+    coefficient λ from below at a minimum, and at finite nβ λ̂ is at least about a quarter of the rank of "n_beta":
+    compare no further.
 
     Args:
         model: as in :func:`ontogeny.estimate_llc`, as are data, loss_fn, components, n_beta and localization.
@@ -86,9 +88,9 @@ def hessian_rank(
         ``rank_resolution`` (the width over which p rises), ``rank_degree`` (0: the whole matrix), ``hessian_min``,
         ``hessian_max``, for "loss" also ``loss_increase`` (loss/weight² but for the last, in loss), and
         ``hessian_rank_status``: "ok"; "out_of_range" (an eigenvalue is outside the range: NaN); "unresolved" (a tenth
-        of the count hangs on how the spectrum is smeared at τ, on eigenvalues of zero that p counts in part, or on the
-        steps that τ was found with); "no_error" (of the whole matrix of one example of many); "not_finite". Dims
-        ``component`` and ``dataset``.
+        of the count hangs on how the spectrum is smeared at τ, on eigenvalues of zero that p counts in part, on the
+        steps that τ was found with, or, of a whole matrix, on the choice of examples); "no_error" (of the whole matrix
+        of one example of many); "not_finite". Dims ``component`` and ``dataset``.
 
     Raises:
         OntogenyError: one sentence on the argument at fault.
@@ -149,8 +151,9 @@ def rank_by_lanczos(found: Spectra, threshold: float) -> Numbers:
     """``hessian_rank`` with its error and status from spectral measures that are there anyway, without a polynomial."""
     if not found.finite:
         return numbers("hessian_rank", math.nan, math.nan)
-    value, error = found.total(lambda h: (h > threshold).astype(np.float64))
-    return numbers("hessian_rank", value, error)
+    if found.exact:
+        return numbers("hessian_rank", *_of_whole(found, threshold))
+    return numbers("hessian_rank", *found.total(lambda h: (h > threshold).astype(np.float64)))
 
 
 def _count(
@@ -163,10 +166,13 @@ def _count(
     degree: int | None,
 ) -> Numbers:
     at = place.at
-    lanczos, lanczos_se = found.total(lambda h: (h > at).astype(np.float64))
     if found.exact:
-        status = "ok" if math.isfinite(lanczos_se) else "no_error"
-        return _numbers(lanczos, lanczos_se, lanczos, lanczos_se, 0.0, 0, status)
+        value, error = _of_whole(found, at)
+        status = "no_error" if math.isnan(error) else "unresolved" if error > NEGLIGIBLE * max(value, 1.0) else "ok"
+        return _numbers(value, error, value, error, 0.0, 0, status)
+    lanczos, lanczos_se = found.total(lambda h: (h > at).astype(np.float64))
+    if probes == 1:
+        lanczos_se = _bound(lanczos)
     degree = _degree(at, span) if degree is None else degree
     vectors = rademacher(probes, operator.dim, sampled.stream("probes of the spectrum")).to(operator.device)
     known = moments(operator, vectors, degree, span)
@@ -192,11 +198,30 @@ def _numbers(
     return found | {"hessian_rank_status": status}
 
 
+def _of_whole(found: Spectra, at: float) -> tuple[float, float]:
+    """The count of a whole matrix, and its error for the choice of examples.
+
+    A jackknife of the count itself would often say 0; so each eigenvalue has its own, σ, and √Σ p(1 - p) is the error,
+    p = Φ((h - τ)/σ) being how likely it is above τ.
+    """
+    h = found.random.nodes[0]
+    spread = found.jackknife(lambda one: one.random.nodes[0])
+    if np.isnan(spread).any():
+        return float((h > at).sum()), math.nan
+    p = ndtr((h - at) / np.maximum(spread, 1e-300))
+    return float((h > at).sum()), math.sqrt(float((p * (1 - p)).sum()))
+
+
+def _bound(count: float) -> float:
+    """√(2‖P‖²) with ‖P‖² ≈ tr P of a projection, which the error of one probe is below."""
+    return math.sqrt(2 * max(count, 0.0))
+
+
 def _mean(each: Floats) -> tuple[float, float]:
-    """Mean and error over probes; of one, √(2‖P‖²) with ‖P‖² ≈ tr P of a projection, which a probe's error is below."""
+    """Mean and error over probes; of one, the bound on that."""
     value = float(each.mean())
     if len(each) == 1:
-        return value, math.sqrt(2 * max(value, 0.0))
+        return value, _bound(value)
     return value, float(each.std(ddof=1)) / len(each) ** 0.5
 
 

@@ -104,8 +104,10 @@ def predicted(found: Spectra, n_beta: float, localization: float) -> Numbers:
     (curvature, curvature_se), (gradient, gradient_se) = found.total(bend), found.along(slope)
     error = math.hypot(curvature_se, gradient_se)
     if found.exact:  # both hang on the same examples
-        error = float(found.jackknife(lambda one: one.plain_sum(bend) + one.plain_along(slope)))
-    unresolved = not error <= UNRESOLVED * (abs(curvature) + abs(gradient)) or n_beta * found.ends[0] <= -localization
+        error = float(found.jackknife(lambda one: one.sum_of(bend) + one.quadratic_form(slope)))
+    # an end that has not converged may be beyond, and so may a whole matrix of other examples
+    lowest = min(found.ends[0], *(one.lowest for one in found.without), math.inf)
+    unresolved = not error <= UNRESOLVED * (abs(curvature) + abs(gradient)) or n_beta * lowest <= -localization
     return {
         "second_order_llc": curvature + gradient,
         "second_order_llc_se": error,

@@ -35,6 +35,8 @@ class Spectra:
     """Exact, of a part of all examples: the same without one group of the sample, for each group."""
     share: float = 1.0
     """Of all examples, those in the sample."""
+    vectors: Floats | None = None
+    """Exact: the eigenvectors as columns."""
 
     @property
     def finite(self) -> bool:
@@ -64,13 +66,13 @@ class Spectra:
         Exact: the choice of examples.
         """
         if self.exact:
-            return self.plain_sum(function), float(self.jackknife(lambda one: one.plain_sum(function)))
+            return self.sum_of(function), float(self.jackknife(lambda one: one.sum_of(function)))
         each = self.random.integrate(function)
         probes = float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else math.nan
         steps = float(each.mean() - self.shorter.integrate(function).mean())
         return float(each.mean()), math.hypot(probes, steps)
 
-    def plain_sum(self, function: Callable[[Floats], Floats]) -> float:
+    def sum_of(self, function: Callable[[Floats], Floats]) -> float:
         """Σ_i f(h_i) alone, of a whole matrix."""
         return float(function(self.random.nodes).sum())
 
@@ -80,12 +82,12 @@ class Spectra:
         Exact: the error is that of the choice of examples for H, g the same.
         """
         assert self.start_shorter is not None
-        value = self.plain_along(function)
+        value = self.quadratic_form(function)
         if self.exact:
-            return value, float(self.jackknife(lambda one: one.plain_along(function)))
+            return value, float(self.jackknife(lambda one: one.quadratic_form(function)))
         return value, abs(value - float(self.start_shorter.integrate(function)[0]))
 
-    def plain_along(self, function: Callable[[Floats], Floats]) -> float:
+    def quadratic_form(self, function: Callable[[Floats], Floats]) -> float:
         """gᵀf(H)g alone."""
         assert self.start is not None
         return float(self.start.integrate(function)[0])
@@ -140,13 +142,11 @@ def _rows(spectrum: Spectrum, which: slice) -> Spectrum:
 def _whole(sampled: Sampled, operator: Operator, start: Tensor | None) -> Spectra:
     if sampled.share == 1.0:
         return _of_matrix(operator.dense(), start)
-    operators, sizes = sampled.hessians_of_groups()
-    matrices, weights = np.stack([one.dense() for one in operators]), np.array(sizes, dtype=np.float64)
-    total, count = np.tensordot(weights, matrices, 1), weights.sum()
+    parts = [(size, size * one.dense()) for size, one in sampled.hessians_of_groups()]
+    total, count = np.sum([matrix for _, matrix in parts], axis=0), sum(sampled.sizes)
     without: tuple[Spectra, ...] = ()
-    if len(sizes) > 1:
-        rest = zip(matrices, weights, strict=True)
-        without = tuple(_of_matrix((total - weight * matrix) / (count - weight), start) for matrix, weight in rest)
+    if len(parts) > 1:
+        without = tuple(_of_matrix((total - matrix) / (count - size), start) for size, matrix in parts)
     return replace(_of_matrix(total / count, start), without=without, share=sampled.share)
 
 
@@ -159,8 +159,8 @@ def _of_matrix(matrix: Floats, start: Tensor | None) -> Spectra:
     dim = len(matrix)
     every = Spectrum(values[None], np.full((1, dim), 1 / dim), np.array([float(dim)]), np.zeros((1, 2)))
     if start is None:
-        return Spectra(every, None, True, every, None)
+        return Spectra(every, None, True, every, None, vectors=vectors)
     squares = (start.cpu().numpy() @ vectors) ** 2
     norm = squares.sum(1)
     along = Spectrum(values[None], squares / np.maximum(norm, 1e-300)[:, None], norm, np.zeros((1, 2)))
-    return Spectra(every, along, True, every, along)
+    return Spectra(every, along, True, every, along, vectors=vectors)

@@ -12,7 +12,7 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.metrics.curvature.problems import Sampled, check_choice, check_positive
 from ontogeny.metrics.curvature.ranges import FRACTION, ROOM
 from ontogeny.metrics.curvature.spectra import Spectra
-from ontogeny.operators.filtered_weights import ritz_directions, threshold_of_loss
+from ontogeny.operators.filtered_weights import eigen_directions, ritz_directions, threshold_of_loss
 from ontogeny.operators.linear_operator import Operator
 from ontogeny.operators.vectors import cut, rows_of
 
@@ -76,7 +76,7 @@ class Threshold:
         if self.method == "adaptive":
             return Place(FRACTION * max(abs(end) for end in found.ends))
         if self.method == "loss":
-            return _of_loss(sampled, operator, self.loss_increase or 0.0, operator.dim if found.exact else steps)
+            return _of_loss(sampled, operator, found, self.loss_increase or 0.0, steps)
         return Place(FIXED_THRESHOLD if self.threshold is None else self.threshold)
 
     def span_for(self, found: Spectra) -> tuple[float, float]:
@@ -99,7 +99,7 @@ def _check_span(span: Any) -> None:
         )
 
 
-def _of_loss(sampled: Sampled, operator: Operator, allowed: float, steps: int) -> Place:
+def _of_loss(sampled: Sampled, operator: Operator, found: Spectra, allowed: float, steps: int) -> Place:
     problem = sampled.problem
     weights = list(problem.center.values())
 
@@ -110,6 +110,12 @@ def _of_loss(sampled: Sampled, operator: Operator, allowed: float, steps: int) -
         return float(torch.stack(sums).sum()) / sum(sampled.sizes)
 
     start = rows_of([w.unsqueeze(0) for w in weights])[0]
-    tried = ritz_directions(operator, start, [steps] if steps >= operator.dim else [steps, steps - steps // 4])
-    places = [threshold_of_loss(along, start, loss_at, allowed) for along in tried]
-    return Place(*places[0], other=places[-1][0])
+    if found.vectors is not None:
+        return Place(
+            *threshold_of_loss(eigen_directions(found.random.nodes[0], found.vectors, start), start, loss_at, allowed)
+        )
+    fewer = max(steps - max(steps // 4, 1), 1)
+    (at, rise), (other, _) = (
+        threshold_of_loss(along, start, loss_at, allowed) for along in ritz_directions(operator, start, (steps, fewer))
+    )
+    return Place(at, rise, other)
