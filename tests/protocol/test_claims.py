@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 
 from ontogeny.report.attention_heads import claims as attention_heads
+from ontogeny.report.feature_targeted import claims as feature_targeted
 from ontogeny.report.sorting import claims as sorting
 from ontogeny.report.sparsity_sweep import claims as sparsity_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDIES = {"sparsity_sweep": sparsity_sweep, "sorting": sorting, "attention_heads": attention_heads}
+STUDIES = {
+    "sparsity_sweep": sparsity_sweep,
+    "sorting": sorting,
+    "attention_heads": attention_heads,
+    "feature_targeted": feature_targeted,
+}
 
 
 def kept(study):

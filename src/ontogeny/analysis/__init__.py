@@ -23,7 +23,15 @@ from ontogeny.analysis.intervals import (
     t_interval,
 )
 from ontogeny.analysis.proportions import class_fractions, clopper_pearson
-from ontogeny.analysis.separation import Correlation, Separation, below_medians, correlation, separation
+from ontogeny.analysis.separation import (
+    AreaDifference,
+    Correlation,
+    Separation,
+    area_difference,
+    below_medians,
+    correlation,
+    separation,
+)
 from ontogeny.analysis.sigmoid import AcceptanceRule, fit_sigmoids, sigmoid, start_of_representation, start_of_rise
 from ontogeny.analysis.stages import find_stages
 from ontogeny.analysis.trajectories import CLASSES, TrajectoryThresholds, classify_trajectories, rank_before_plateau
@@ -34,6 +42,7 @@ __all__ = [
     "CLASSES",
     "AcceptanceRule",
     "Agreement",
+    "AreaDifference",
     "Correlation",
     "CutSettings",
     "DifferenceInterval",
@@ -43,6 +52,7 @@ __all__ = [
     "Separation",
     "TrajectoryThresholds",
     "TurnRules",
+    "area_difference",
     "associations",
     "below_medians",
     "bootstrap_t_interval",

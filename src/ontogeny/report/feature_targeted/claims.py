@@ -8,7 +8,7 @@ from typing import Any
 from ontogeny.report.feature_targeted.text import correlated
 from ontogeny.report.words import number, percent
 
-KEPT = ("preset", "directions", "metrics", "correlations", "best_llc", "best_ablation", "losses")
+KEPT = ("preset", "directions", "metrics", "paired", "correlations", "best_llc", "best_ablation", "losses")
 COMMAND = "N"
 FUNCTIONAL, BEHAVIORAL = "functional LLC", "behavioral LLC"
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "cannot be told"
@@ -26,17 +26,17 @@ def rows(summary: Summary) -> list[str]:
     metrics = summary["metrics"]
     made = [
         _higher(metrics, FUNCTIONAL, "60.67 ± 15.24 against 21.90 ± 2.51"),
-        _delta(metrics, FUNCTIONAL, 0.004),
+        _delta(summary, FUNCTIONAL, 0.004),
         _higher(metrics, BEHAVIORAL, "52.74 ± 2.66 against 47.80 ± 1.26"),
-        _delta(metrics, BEHAVIORAL, 0.085),
-        _better(metrics, "The functional FT-LLC separates better than the behavioral one", FUNCTIONAL, BEHAVIORAL),
-        _delta(metrics, "mean ablation, KL, top 16", 0.01),
-        _delta(metrics, "zero ablation, L1/L2, top 8", 0.046),
+        _delta(summary, BEHAVIORAL, 0.085),
+        _better(summary, "The functional FT-LLC separates better than the behavioral one", FUNCTIONAL, BEHAVIORAL),
+        _delta(summary, "mean ablation, KL, top 16", 0.01),
+        _delta(summary, "zero ablation, L1/L2, top 8", 0.046),
     ]
     for over in _overs(metrics):
         made.append(
             _better(
-                metrics,
+                summary,
                 f"Mean ablation separates better than zero ablation for KL ({over})",
                 f"mean ablation, KL, {over}",
                 f"zero ablation, KL, {over}",
@@ -44,7 +44,7 @@ def rows(summary: Summary) -> list[str]:
         )
         made.append(
             _better(
-                metrics,
+                summary,
                 f"Zero ablation separates slightly better than mean ablation for sparsity ({over})",
                 f"zero ablation, L1/L2, {over}",
                 f"mean ablation, L1/L2, {over}",
@@ -53,7 +53,7 @@ def rows(summary: Summary) -> list[str]:
     for over in [one for one in _overs(metrics) if one != "all"]:
         made.append(
             _better(
-                metrics,
+                summary,
                 f"The strongest activations separate better than all ({over})",
                 f"mean ablation, KL, {over}",
                 "mean ablation, KL, all",
@@ -91,30 +91,32 @@ def _higher(metrics: Summary, name: str, theirs: str) -> str:
     return _row(f"The {name} of SAE features is higher than that of random directions ({theirs})", measured, verdict)
 
 
-def _delta(metrics: Summary, name: str, theirs: float) -> str:
+def _delta(summary: Summary, name: str, theirs: float) -> str:
+    """A figure of one model can be contradicted by that model alone."""
+    metrics = summary["metrics"]
     if not _there(metrics, name):
         return ""
-    s = metrics[name]["separation"]
+    s, same = metrics[name]["separation"], summary["preset"] == "full"
     inside = s["delta_low"] <= theirs <= s["delta_high"]
     told = s["delta_high"] < 0.5  # else the kinds may not be told apart at all, and any value would agree
-    return _row(
-        f"{name[:1].upper()}{name[1:]}: δ = {percent(theirs, 1)} on GPT-2 small",
-        _said(metrics, name),
-        DISAGREES if not inside else AGREES if told else OPEN,
-    )
+    finest = 0.5 / min(s["n_first"], s["n_second"])
+    measured = _said(metrics, name)
+    if not same:
+        measured += f"; of another model, and in steps of {percent(finest, 1)}"
+    verdict = AGREES if inside and told else DISAGREES if same and not inside else OPEN
+    return _row(f"{name[:1].upper()}{name[1:]}: δ = {percent(theirs, 1)} on GPT-2 small", measured, verdict)
 
 
-def _better(metrics: Summary, statement: str, one: str, other: str) -> str:
-    """Decided where the intervals of the two δ do not overlap."""
-    if not _there(metrics, one, other):
+def _better(summary: Summary, statement: str, one: str, other: str) -> str:
+    """Decided by the paired difference of the areas under the curve."""
+    metrics, gap = summary["metrics"], summary["paired"].get(one, {}).get(other)
+    if gap is None:
         return ""
-    first, second = metrics[one]["separation"], metrics[other]["separation"]
-    verdict = OPEN
-    if first["delta_high"] < second["delta_low"]:
-        verdict = AGREES
-    if second["delta_high"] < first["delta_low"]:
-        verdict = DISAGREES
-    return _row(statement, f"{_said(metrics, one)}; {_said(metrics, other)}", verdict)
+    low, high = (number(gap[end]) for end in ("low", "high"))
+    measured = (
+        f"{_said(metrics, one)}; {_said(metrics, other)}; area larger by {number(gap['difference'])} ({low} to {high})"
+    )
+    return _row(statement, measured, AGREES if gap["low"] > 0 else DISAGREES if gap["high"] < 0 else OPEN)
 
 
 def _correlations(summary: Summary) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ontogeny.analysis import below_medians, correlation, difference_interval, separation
+from ontogeny.analysis import area_difference, below_medians, correlation, difference_interval, separation
 from ontogeny.analysis.second_order import against_second_order
 from ontogeny.estimators.status import usable
 from ontogeny.report.health import count_health
@@ -53,6 +53,7 @@ def summarise(
             "directions": {kind: int((kinds == kind).sum()) for kind in (SAE, RANDOM)},
             "health": count_health(estimates),
             "metrics": told,
+            "paired": _paired(values, kinds),
             "best_llc": llc,
             "best_ablation": ablation,
             "correlations": {} if None in (llc, ablation) else _together(values[llc], values[ablation], kinds),  # type: ignore[index]
@@ -96,6 +97,21 @@ def _told_apart(values: npt.NDArray[np.float64], kinds: npt.NDArray[Any]) -> dic
         "difference": {"mean": gap.difference, "low": gap.low, "high": gap.high},
         "without_value": lost,
     }
+
+
+def _paired(values: Mapping[str, npt.NDArray[np.float64]], kinds: npt.NDArray[Any]) -> dict[str, Any]:
+    """Metric -> other metric -> by how much its area under the curve is larger, over directions that have both."""
+    out: dict[str, Any] = {}
+    for name, one in values.items():
+        for other_name, other in values.items():
+            both = np.isfinite(one) & np.isfinite(other)
+            classes = [both & (kinds == kind) for kind in (SAE, RANDOM)]
+            if name == other_name or min(map(np.count_nonzero, classes)) < FEWEST:
+                continue
+            sae, random = classes
+            gap = area_difference((one[sae], one[random]), (other[sae], other[random]))
+            out.setdefault(name, {})[other_name] = gap._asdict()
+    return out
 
 
 def _best(told: Mapping[str, Any], of: Any) -> str | None:
