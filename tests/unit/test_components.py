@@ -10,7 +10,7 @@ import ontogeny as og
 from ontogeny.core.errors import OntogenyError
 from ontogeny.inputs.architecture import architecture
 from ontogeny.inputs.attention_only import AttentionOnly, AttentionOnlyConfig
-from ontogeny.inputs.components import by_name, overlaps, resolve
+from ontogeny.inputs.components import by_name, in_words, overlaps, resolve
 
 HEAD = 4 * 16 * 4 + 3 * 4
 """Weights of one head: W_Q, W_K, W_V, W_O of 16 × 4, and three biases of 4."""
@@ -322,3 +322,22 @@ def test_resolving_leaves_the_model_as_it_was():
     for name in architecture(net).names():
         resolve(net, name)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_words_for_many_components_are_lists():
+    heads = [f"{layer}:{head}" for layer in range(2) for head in range(4)]
+    assert list(by_name(model(layers=2), "heads")) == heads
+    assert list(by_name(model(layers=2), ["embed", "layers"])) == ["embed", "0:attn", "1:attn"]
+    with pytest.raises(OntogenyError, match=r"^components: 'heads' cannot be told: "):
+        by_name(nn.Linear(2, 2), "heads")
+
+
+def test_an_empty_union_is_named():
+    with pytest.raises(OntogenyError, match=r"^components\['u'\] selects no weights: it is empty;"):
+        by_name(model(), {"u": [], "v": "1:0"})
+
+
+def test_a_selection_in_words():
+    mask = torch.ones(2, dtype=torch.bool)
+    words = [in_words(one) for one in (None, "1:0", ["1:0", "1:1"], {"a": mask, "b": None}, ["1:0", {"a": mask}])]
+    assert words == ["all", "1:0", "1:0, 1:1", "masks of a, b", "1:0, masks of a"]

@@ -1,14 +1,17 @@
-"""A progress bar with time left on a terminal, silence elsewhere, and how work far below says how far it is."""
+"""A progress bar with time left on a terminal, a line a minute elsewhere, and how work far below says how far it is."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger("ontogeny")
 _listeners: list[Callable[[float], None]] = []
+EVERY = 60.0
+"""Seconds between two lines."""
 
 
 def report_progress(share: float) -> None:
@@ -27,15 +30,36 @@ def listening(listener: Callable[[float], None]) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+class _Lines:
+    """A line on stderr once a minute."""
+
+    def __init__(self, text: str, total: int | None) -> None:
+        self._text, self._total = text, total
+        self._begun = self._said = time.monotonic()
+
+    def done(self, so_far: float) -> None:
+        """Say how far it is, if the last line is a minute old."""
+        now = time.monotonic()
+        if now - self._said < EVERY:
+            return
+        self._said = now
+        share = f" {so_far / self._total:.0%}" if self._total else ""
+        print(f"{self._text}:{share} after {(now - self._begun) / 60:.0f} minutes", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress_bar(text: str, total: int | None, show: bool) -> Iterator[Callable[[float], None]]:
     """Yields ``done(so_far)``; shows text, bar, share, time spent and time left on stderr if it is a terminal.
 
-    The text is logged too (logger "ontogeny", level INFO), so that it can be had where there is no terminal.
+    Elsewhere, as in a file, work of more than a minute has a line for each on stderr. The text is logged too (logger
+    "ontogeny", level INFO).
     """
     _log.info(text)
-    if not (show and sys.stderr.isatty()):
+    if not show:
         yield lambda so_far: None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines(text, total).done
         return
     from rich.console import Console
     from rich.progress import (

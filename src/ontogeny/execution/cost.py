@@ -23,7 +23,7 @@ class Cost:
     until_target: bool
     """Whether estimates end earlier where they meet their target error: the gradients are then a bound."""
     seconds: float
-    """The chunks left on one core that does 5·10¹⁰ operations a second."""
+    """The chunks left on one core that does 2·10¹⁰ operations a second."""
     checkpoints: int
     components: int
     datasets: int

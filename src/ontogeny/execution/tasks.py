@@ -17,12 +17,12 @@ from ontogeny.metrics.registry import Asked, Metric
 from ontogeny.store import content_key
 
 CHUNK_SECONDS = 20.0
-FLOPS = 5e10
-"""Floating-point operations a second that cutting into chunks assumes; never measured, so that chunks are the same
-everywhere."""
-LEAST_SECONDS = 2e-5
-"""Of one gradient, however small the model; chains batched."""
-OF_AN_ESTIMATE = 2.0
+FLOPS = 2e10
+"""Floating-point operations a second that cutting into chunks assumes, about what small transformers reach on a core;
+never measured, so that chunks are the same everywhere."""
+STEP_SECONDS = 2e-3
+"""Of one step, however small the model; all chains share it."""
+OF_AN_ESTIMATE = 3.0
 """Seconds of looks at the curvature, trials and checks, however short the chains; what a small model takes."""
 OPERATIONS_A_WEIGHT = 6
 """Of one gradient, for each weight and token: two forward, four backward."""
@@ -135,7 +135,8 @@ class Product:
         """Gradients and seconds of one task, about."""
         evaluations = metric.evaluations(asked, self.parameters, dataset)
         tokens = asked.batch_size(self.parameters, dataset.examples, dataset.positions) * dataset.positions
-        seconds = max(OPERATIONS_A_WEIGHT * self.parameters * tokens / FLOPS, LEAST_SECONDS)
+        least = STEP_SECONDS / asked.chains(self.parameters)
+        seconds = max(OPERATIONS_A_WEIGHT * self.parameters * tokens / FLOPS, least)
         return evaluations, evaluations * seconds + OF_AN_ESTIMATE * metric.at_localization
 
     def _key(self, metric: Metric, asked: Asked, step: int, dataset: DataSet, component: Component | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ from ontogeny.inputs.adapters.layout import NAME
 from ontogeny.inputs.architecture import Architecture, architecture, refuse_bridge, why_unknown
 from ontogeny.inputs.masks import Masks, packed, parameter_aliases, shared, tidy, union
 from ontogeny.inputs.random_weights import RANDOM, random_weights
+
+SEVERAL = {"heads": r"\d+:\d+", "layers": r"\d+:(attn|mlp)"}
+"""Words for many components, and which."""
 
 
 def resolve(model: nn.Module, selection: Any) -> Masks:
@@ -184,12 +188,14 @@ def _offer(model: nn.Module, aliases: dict[str, str]) -> str:
 def by_name(model: nn.Module, components: Any) -> dict[str, Any] | None:
     """Several selections as {name: selection}, or None when ``components`` is a single one.
 
-    A list makes one entry an element. A dict is {parameter: mask} when all its values are masks, else
-    {name: selection}.
+    A list makes one entry an element, and the words "heads" and "layers" one for each. A dict is {parameter: mask} when
+    all its values are masks, else {name: selection}.
 
     Raises:
         OntogenyError: for another type, a name given twice, a dict in a list, or masks and selections in one dict.
     """
+    if isinstance(components, str) and components in SEVERAL:
+        components = list(several(model, components))
     if components is None or isinstance(components, str):
         return None
     if isinstance(components, Mapping):
@@ -200,6 +206,11 @@ def by_name(model: nn.Module, components: Any) -> dict[str, Any] | None:
                 "components: a list holds names, globs and lists of these, and a dict among them has no name to stand "
                 "in the result; use {name: selection}, as {'mine': {parameter: mask}, '1:3': '1:3'}."
             )
+        components = [
+            one
+            for part in components
+            for one in (several(model, part) if isinstance(part, str) and part in SEVERAL else [part])
+        ]
         names = [str(part) for part in components]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -221,7 +232,36 @@ def _named(aliases: dict[str, str], components: Mapping[str, Any]) -> dict[str, 
             f"components must hold either masks by parameter or selections by name, not both; {mixed[0]!r} is a mask. "
             "Name it: {'mine': {" + repr(mixed[0]) + ": mask}}."
         )
+    for name, value in components.items():
+        if isinstance(value, list | tuple | set) and not value:
+            raise OntogenyError(f"components[{name!r}] selects no weights: it is empty; name some, or leave it out.")
     return dict(components)
+
+
+def several(model: nn.Module, word: str) -> list[str]:
+    """The components that "heads" (every head) or "layers" (attention and MLP of every layer) stands for.
+
+    Raises:
+        OntogenyError: if the model's heads and layers are not known, or it has none of them.
+    """
+    known = architecture(model)
+    if known is None:
+        raise OntogenyError(f"components: {word!r} cannot be told: {why_unknown(model)}.")
+    found = [name for name in known.names() if re.fullmatch(SEVERAL[word], name)]
+    if not found:
+        raise OntogenyError(f"components: {word!r} selects nothing: this {known.family} has {known.offer()}.")
+    return found
+
+
+def in_words(selection: Any) -> str:
+    """One selection as text, for the settings of a result: "all", "1:0, 1:1", "masks of embed.W_E"."""
+    if selection is None:
+        return "all"
+    if isinstance(selection, str):
+        return selection
+    if isinstance(selection, Mapping):
+        return "masks of " + ", ".join(map(str, selection))
+    return ", ".join(sorted(map(in_words, selection)) if isinstance(selection, set) else map(in_words, selection))
 
 
 def _is_array(value: Any) -> bool:

@@ -100,8 +100,9 @@ def estimate_llc(
             so tensors by name go in as {"train": {"inputs": x, "labels": y}}.
         loss_fn: ``loss_fn(model, batch)`` -> one loss per example, ``(batch,)``, or position, ``(batch, positions)``.
         components: None for all weights; "1:3" (layer:head), "1:attn", "1:mlp", "embed", a glob over parameter names,
-            "random:2000", {parameter: mask}; a list, or {name: selection}, to refine by weights, a selection being a
-            list to unite. Below the lowest sampled layer the forward pass runs once, for all chains and components.
+            "random:2000" (always the same so many weights; "random:2000:1" others), {parameter: mask}; a list, or
+            {name: selection}, to refine by weights, a selection being a list to unite; "heads" and "layers" are lists.
+            Below the lowest sampled layer the forward pass runs once, for all chains and components.
         n_beta: nβ in 1/loss; by rule n/log n, the smallest over several data sets.
         localization: γ in 1/weight²; by rule nβ·h_max/100 rounded up to 1, 2 or 5 times a power of ten, the
             largest over several components and data sets, so that what stands side by side is measured alike. h_max
@@ -118,7 +119,7 @@ def estimate_llc(
         kernel: "baoab" by rule; or "sgld", "lm_sgld", "rmsprop_sgld", "sgnht", and with full batches "mala", "hmc".
         target_se: relative standard error to reach, 0.02 where ``draws`` is None.
         max_draws: gradient evaluations over all chains, burn-in counted, at least one draw (and what finding γ and the
-            step takes, several hundred); by rule 4 million below 10,000 weights of the model, 20,000 above. Never a
+            step takes, up to about 3000); by rule 4 million below 10,000 weights of the model, 20,000 above. Never a
             wall-clock limit.
         seed: of all random streams; the global random state is neither read nor changed.
         device: where to sample; None: where the model is.

@@ -19,6 +19,7 @@ from ontogeny.core.version import __version__
 from ontogeny.estimators.diagnostics import r_hat
 from ontogeny.estimators.status import R_HAT_LIMIT
 from ontogeny.estimators.uncertainty import autocorrelation_time, standard_error
+from ontogeny.inputs.components import in_words
 from ontogeny.inputs.losses import Potential
 from ontogeny.inputs.shared_forward import SharedForwards
 from ontogeny.sampling.calibration import Calibration
@@ -76,7 +77,7 @@ class Run:
             raise OntogenyError("batch_size has no meaning for a Potential, which has no data; leave it out.")
         prepared = prepare(problem, settings, name)
         run = cls(prepared, settings, calibration)
-        run.selection = "all" if selection is None else selection if isinstance(selection, str) else repr(name[0])
+        run.selection = in_words(selection)
         return run
 
     @property

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.inputs.adapters.layout import Architecture
-from ontogeny.inputs.architecture import architecture, why_unknown
+from ontogeny.inputs.components import SEVERAL, several
 
 WHOLE = "all"
-HEADS, LAYERS = "heads", "layers"
 
 
 def named_components(model: nn.Module, written: Iterable[str]) -> dict[str, Any]:
@@ -30,7 +27,10 @@ def named_components(model: nn.Module, written: Iterable[str]) -> dict[str, Any]
         name, equals, rest = text.rpartition("=")
         parts = [part for one in rest.split(",") for part in _several(model, one.strip(), text)]
         if equals and (not name.strip() or "," in name):
-            raise OntogenyError(f"components must be SELECTION,… or NAME=SELECTION,…; got {text!r}.")
+            raise OntogenyError(
+                f"components must be SELECTION,… or NAME=SELECTION,…; got {text!r}. Give --components once for each "
+                "name."
+            )
         for one, selected in [(name.strip(), parts)] if equals else [(part, [part]) for part in parts]:
             if one in out:
                 raise OntogenyError(f"components names {one!r} twice; name each selection once.")
@@ -47,17 +47,4 @@ def _union(parts: list[str]) -> Any:
 def _several(model: nn.Module, selection: str, text: str) -> list[str]:
     if not selection:
         raise OntogenyError(f"components must be SELECTION,… or NAME=SELECTION,…; got {text!r}.")
-    if selection not in (HEADS, LAYERS):
-        return [selection]
-    known = architecture(model)
-    if known is None:
-        raise OntogenyError(f"components: {selection!r} cannot be told: {why_unknown(model)}.")
-    parts = r"\d+" if selection == HEADS else "attn|mlp"
-    found = [name for name in known.names() if re.fullmatch(rf"\d+:({parts})", name)]
-    if not found:
-        raise OntogenyError(f"components: {selection!r} selects nothing: {_none(known)}.")
-    return found
-
-
-def _none(known: Architecture) -> str:
-    return f"this {known.family} has {known.offer()}"
+    return several(model, selection) if selection in SEVERAL else [selection]
