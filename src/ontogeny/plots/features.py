@@ -15,6 +15,8 @@ from ontogeny.plots.curvature import GRADIENT_TITLE
 KIND_NAMES = {"sae": "SAE features", "random": "random directions"}
 KIND_COLOURS = {"sae": "#0072b2", "random": "#d55e00"}
 BINS = 24
+ROUNDING = 1e-6
+"""Of the prediction: less than this the gradient takes off by rounding alone."""
 
 
 def kind_histograms(values: Mapping[str, ArrayLike], label: str, delta: float, threshold: float) -> go.Figure:
@@ -76,11 +78,21 @@ def predicted_against_measured(table: xr.Dataset) -> go.Figure:
     """Second order's λ̂ against the measured one, a point a direction, and below it what the gradient takes off.
 
     table: `kind`, and what `ontogeny.analysis.second_order.at_minimum` reads; dim feature. Hollow points are no minima.
+    Where the gradient takes off no more than rounding, as from a loss that is least at w*, nothing stands below.
     """
-    made = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.75, 0.25])
-    made.update_layout(template=theme.template(), height=560, legend={"orientation": "h", "y": 1.08})
     names = ("llc", "llc_se", "second_order_llc", "second_order_llc_se", "second_order_llc_gradient")
     llc, llc_se, whole, whole_se, gradient = (np.asarray(table[name].values, dtype=float) for name in names)
+    taken = np.where(-gradient > ROUNDING * np.abs(whole), -gradient, np.nan)
+    below = bool(np.isfinite(taken).any())
+    made = make_subplots(
+        rows=1 + below,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.06 if below else None,
+        row_heights=[0.75, 0.25] if below else None,
+    )
+    height = 560 if below else 440
+    made.update_layout(template=theme.template(), height=height, legend={"orientation": "h", "y": 1.08})
     good, kinds = at_minimum(table).values, table["kind"].values.astype(str)
     words = [theme.status_name(str(word)) for word in table["second_order_llc_status"].values]
     ends = [min(0.0, float(_finite([llc, whole]).min(initial=0.0))), float(_finite([llc, whole]).max(initial=1.0))]
@@ -106,10 +118,12 @@ def predicted_against_measured(table: xr.Dataset) -> go.Figure:
             row=1,
             col=1,
         )
+        if not below:
+            continue
         made.add_trace(
             go.Scatter(
                 x=theme.compact(llc[at]),
-                y=theme.compact(np.where(gradient[at] < 0, -gradient[at], np.nan)),
+                y=theme.compact(taken[at]),
                 mode="markers",
                 showlegend=False,
                 marker={"color": colour, "size": 6, "symbol": symbols},
@@ -119,8 +133,9 @@ def predicted_against_measured(table: xr.Dataset) -> go.Figure:
             col=1,
         )
     made.update_yaxes(title_text="second order", row=1, col=1)
-    made.update_yaxes(title_text=GRADIENT_TITLE, type="log", exponentformat="power", row=2, col=1)
-    made.update_xaxes(title_text="λ̂(nβ, γ) measured, dimensionless", row=2, col=1)
+    if below:
+        made.update_yaxes(title_text=GRADIENT_TITLE, type="log", exponentformat="power", row=2, col=1)
+    made.update_xaxes(title_text="λ̂(nβ, γ) measured, dimensionless", row=1 + below, col=1)
     return made
 
 

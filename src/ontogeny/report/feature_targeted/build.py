@@ -161,8 +161,8 @@ def _second_order(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]
         caption=f"""The first {curved["directions"]} directions of either kind at the (nβ, γ) of λ̂; the Hessian of
         {sample}. Above: predicted against measured, with ±1.96 standard errors, which of the prediction hold probes and
         Lanczos steps; on the line they are equal, below it λ̂ is larger. Hollow: left out of the share, as λ̂ is not
-        usable, the gradient takes more than 5 % off, or the prediction's error is above a tenth. Below: what the
-        gradient takes off, logarithmic, where it is more than zero.""",
+        usable, the gradient takes more than 5 % off, or the prediction's error is above a tenth. Below,
+        where any is more than rounding: what the gradient takes off, logarithmic.""",
         alt="Predicted against measured LLC of SAE features and random directions; below, the gradient's part.",
         table=comparison_table("loss and kind", rows),
         table_caption=_SECOND_ORDER,
