@@ -27,7 +27,7 @@ def directions(gradient):
 
 def test_rounding_of_the_gradient_is_not_drawn():
     made = predicted_against_measured(directions(np.array([0.0, -1e-15, -1e-12, 0.0])))
-    assert len(made.data) == 3 and made.layout.yaxis2.title.text is None
+    assert len(made.data) == 3 and {trace.yaxis for trace in made.data} == {"y"}
     assert made.layout.xaxis.title.text == "λ̂(nβ, γ) measured, dimensionless"
 
 
