@@ -73,7 +73,7 @@ class Spectra:
         return float(each.mean()), math.hypot(probes, steps)
 
     def sum_of(self, function: Callable[[Floats], Floats]) -> float:
-        """Σ_i f(h_i) alone, of a whole matrix."""
+        """Σ_i f(h_i) over all eigenvalues of a whole matrix, without an error."""
         return float(function(self.random.nodes).sum())
 
     def along(self, function: Callable[[Floats], Floats]) -> tuple[float, float]:
@@ -88,7 +88,7 @@ class Spectra:
         return value, abs(value - float(self.start_shorter.integrate(function)[0]))
 
     def quadratic_form(self, function: Callable[[Floats], Floats]) -> float:
-        """gᵀf(H)g alone."""
+        """gᵀf(H)g for the start g, without an error."""
         assert self.start is not None
         return float(self.start.integrate(function)[0])
 
