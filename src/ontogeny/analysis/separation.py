@@ -162,8 +162,8 @@ def area_difference(
 
     Source: DeLong, DeLong and Clarke-Pearson (Biometrics 1988).
 
-    >>> area_difference(([3, 4, 5], [0, 1, 2]), ([1, 0, 2], [3, 1, 0])).difference
-    0.5
+    >>> area_difference(([3, 4], [0, 1]), ([3, 0], [4, 1])).difference
+    0.75
     """
     from scipy.stats import norm
 
