@@ -78,11 +78,10 @@ def test_a_worker_that_is_killed_is_replaced(cluster, tmp_path, monkeypatch):
 
 
 def test_an_error_names_its_task_and_the_others_stay(cluster, tmp_path):
-    bad = {name: value * float("nan") for name, value in work.weights(10).items()}
-    run = [(0, work.weights(0)), (10, bad)]
-    with pytest.raises(
-        og.OntogenyError, match=r"^llc at step 10, components inner, bias, data set data: loss_fn must be"
-    ):
+    others = {name: value for name, value in work.weights(10).items() if name != "inner.bias"}
+    run = [(0, work.weights(0)), (10, others)]
+    message = r"^llc at step 10, components inner, bias, data set data: .*inner\.bias"
+    with pytest.raises(og.OntogenyError, match=message):
         work.small_study(tmp_path / "out", checkpoints=run, data=tiny.data(), metrics=("llc",), executor="ray")
     assert len(list((tmp_path / "out" / "chunks").iterdir())) == 1
 

@@ -188,7 +188,7 @@ def test_words_are_given_element_by_element(sound_draws):
 
 
 def test_every_word_is_described_and_says_what_to_do():
-    assert set(MEANINGS) == {"ok", *STATUS_ORDER, "reweighting_failed", *REGIMES}
+    assert set(MEANINGS) == {"ok", *STATUS_ORDER, "reweighting_failed", "not_finite", *REGIMES}
     for word in MEANINGS:
         text = og.describe_status(word)
         assert text.endswith(".") and len(text) > 40
