@@ -333,7 +333,7 @@ def test_words_for_many_components_are_lists():
 
 
 def test_an_empty_union_is_named():
-    with pytest.raises(OntogenyError, match=r"^components\['u'\] selects no weights: it is empty;"):
+    with pytest.raises(OntogenyError, match=r"^components selects no weights for 'u': got \[\]\. The components are: "):
         by_name(model(), {"u": [], "v": "1:0"})
 
 

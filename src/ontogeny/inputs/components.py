@@ -199,7 +199,7 @@ def by_name(model: nn.Module, components: Any) -> dict[str, Any] | None:
     if components is None or isinstance(components, str):
         return None
     if isinstance(components, Mapping):
-        return _named(parameter_aliases(model), components)
+        return _named(model, parameter_aliases(model), components)
     if isinstance(components, list | tuple | set):
         if any(isinstance(part, Mapping) for part in components):
             raise OntogenyError(
@@ -222,7 +222,7 @@ def by_name(model: nn.Module, components: Any) -> dict[str, Any] | None:
     )
 
 
-def _named(aliases: dict[str, str], components: Mapping[str, Any]) -> dict[str, Any] | None:
+def _named(model: nn.Module, aliases: dict[str, str], components: Mapping[str, Any]) -> dict[str, Any] | None:
     masks = [name for name, value in components.items() if _is_mask(value) or (value is None and name in aliases)]
     if len(masks) == len(components):
         return None
@@ -234,7 +234,7 @@ def _named(aliases: dict[str, str], components: Mapping[str, Any]) -> dict[str, 
         )
     for name, value in components.items():
         if isinstance(value, list | tuple | set) and not value:
-            raise OntogenyError(f"components[{name!r}] selects no weights: it is empty; name some, or leave it out.")
+            raise OntogenyError(f"components selects no weights for {name!r}: got {value!r}. {_offer(model, aliases)}")
     return dict(components)
 
 
