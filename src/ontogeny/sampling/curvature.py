@@ -130,10 +130,10 @@ class Curvature:
 
     def _dense(self, positions: Params) -> float:
         hessians = torch.stack([dense_hessian(self._loss, positions, batch) for batch in self.batches]).mean(0)
-        positions, columns = hessians.shape[:2]
+        count, columns = hessians.shape[:2]
         # counted as products are, one for each column, so that what is spent does not depend on the way
         each = 1 + columns if len(self.batches) <= MOST_KEPT else 2 * columns
-        self.spent += math.ceil(self.worth) * positions * each
+        self.spent += math.ceil(self.worth) * count * each
         if not bool(hessians.isfinite().all()):
             return float("nan")
         return float(largest_of(hessians).max())
