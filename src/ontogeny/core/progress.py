@@ -44,7 +44,7 @@ class _Lines:
             return
         self._said = now
         share = f" {so_far / self._total:.0%}" if self._total else ""
-        print(f"{self._text}:{share} after {(now - self._begun) / 60:.0f} minutes", file=sys.stderr, flush=True)
+        print(f"{self._text}:{share} after {(now - self._begun) / 60:.0f} min", file=sys.stderr, flush=True)
 
 
 @contextmanager
