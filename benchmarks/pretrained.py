@@ -1,6 +1,6 @@
 """Refined LLCs of a real pretrained model: the whole of it and every head, on its own text and on shuffled text.
 
-    python benchmarks/pretrained.py --model FOLDER --tokens FILE [--out FOLDER] [--components N] [--draws 60]
+    python benchmarks/pretrained.py --model FOLDER --tokens FILE [--out FOLDER] [--components N] [--draws 60] [--own]
 
 FOLDER is a transformers causal language model with safetensors, FILE a safetensors file with ``input_ids``; the figures
 in BENCHMARKS.md are of stories260K (Llama architecture, 260,032 weights, 5 layers of 8 heads with 4 key-value heads) on
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--draws", type=int, default=60)
     parser.add_argument("--components", type=int, help="only so many, spread over the layers; default: all")
+    parser.add_argument("--own", action="store_true", help="on its own text alone")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--again", type=int, default=1000, help="at most so many are tried again")
     asked = parser.parse_args()
@@ -95,6 +96,7 @@ def main() -> None:
         names = list(components)
         keep = [names[round(i * (len(names) - 1) / max(asked.components - 1, 1))] for i in range(asked.components)]
         components = {name: components[name] for name in keep}
+    if asked.components or asked.own:
         data = {"own": tokens}
     out = asked.out or Path(tempfile.mkdtemp()) / "pretrained"
     began = time.monotonic()
