@@ -9,7 +9,7 @@ from torch.autograd.functional import hessian
 
 from ontogeny.core.rng import generator
 from ontogeny.operators.eigenvalues import krylov_top, largest_eigenvalue
-from ontogeny.operators.hessian import dense_hessian, hessian_vector_product, hessian_vector_products
+from ontogeny.operators.hessian import dense_hessian, hessian_vector_products
 from ontogeny.sampling.curvature import Curvature
 
 SHAPES = {"a": (2, 3), "b": (2,)}
@@ -45,7 +45,7 @@ def exact(params):
 def test_a_product_is_the_dense_hessian_times_the_vector():
     params, vector = some(0), some(1)
     before = flat(params).clone()
-    image = hessian_vector_product(Loss(), params, BATCH, vector)
+    image = hessian_vector_products(Loss(), params, BATCH)(vector)
     torch.testing.assert_close(flat(image), exact(params) @ flat(vector), rtol=1e-12, atol=1e-12)
     assert {name: value.shape for name, value in image.items()} == {n: v.shape for n, v in params.items()}
     assert torch.equal(flat(params), before) and not any(value.requires_grad for value in params.values())
@@ -53,17 +53,17 @@ def test_a_product_is_the_dense_hessian_times_the_vector():
 
 def test_a_product_inside_no_grad_and_without_curvature():
     with torch.no_grad():
-        image = hessian_vector_product(Loss(), some(0), BATCH, some(1))
+        image = hessian_vector_products(Loss(), some(0), BATCH)(some(1))
     torch.testing.assert_close(flat(image), exact(some(0)) @ flat(some(1)), rtol=1e-12, atol=1e-12)
-    linear = hessian_vector_product(
-        lambda p, x: x @ p["b"], {"b": torch.ones(3)}, torch.ones(4, 3), {"b": torch.ones(3)}
+    linear = hessian_vector_products(lambda p, x: x @ p["b"], {"b": torch.ones(3)}, torch.ones(4, 3))(
+        {"b": torch.ones(3)}
     )
     assert (linear["b"] == 0).all()
 
 
 def test_a_weight_that_the_loss_does_not_read_has_no_curvature():
     params = some(0) | {"spare": torch.ones(2, dtype=torch.float64)}
-    image = hessian_vector_product(Loss(), params, BATCH, {name: torch.ones_like(v) for name, v in params.items()})
+    image = hessian_vector_products(Loss(), params, BATCH)({name: torch.ones_like(v) for name, v in params.items()})
     assert (image["spare"] == 0).all()
 
 
@@ -115,7 +115,7 @@ def test_the_algebraically_largest_eigenvalue(eigenvalues, largest, more):
 
 def test_the_eigenvalue_of_a_loss():
     params = some(0)
-    found = largest_eigenvalue(lambda vector: hessian_vector_product(Loss(), params, BATCH, vector), some(5))
+    found = largest_eigenvalue(lambda vector: hessian_vector_products(Loss(), params, BATCH)(vector), some(5))
     assert found == pytest.approx(torch.linalg.eigvalsh(exact(params))[-1].item(), rel=1e-3)
 
 
@@ -158,9 +158,7 @@ def test_looks_at_chains_follow_the_steepest_direction_when_it_becomes_another(b
     basis = torch.linalg.qr(torch.randn(200, 200, generator=generator(0, "basis"), dtype=torch.float64)).Q
     matrices = [basis @ torch.diag(torch.tensor(values)) @ basis.T for values in (first, after)]
     for seed in range(6):
-        curvature = Curvature(
-            lambda params, batch: 0.5 * (params["w"] @ batch @ params["w"]).reshape(1), matrices, seed
-        )
+        curvature = Curvature(quadratic, matrices, seed)
         found = []
         for matrix in matrices:
             curvature.batches = [matrix]
@@ -177,6 +175,6 @@ def test_the_gradient_is_computed_once_for_all_products():
 
     product = hessian_vector_products(loss, some(0), BATCH)
     for seed in (1, 2):
-        one = hessian_vector_product(Loss(), some(0), BATCH, some(seed))
+        one = hessian_vector_products(Loss(), some(0), BATCH)(some(seed))
         assert all(torch.allclose(value, one[name]) for name, value in product(some(seed)).items())
     assert len(calls) == 1

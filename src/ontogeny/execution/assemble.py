@@ -89,8 +89,7 @@ def _like(chunk: xr.Dataset, variables: dict[str, xr.DataArray]) -> xr.Dataset:
     for name, values in variables.items():
         if name not in chunk:
             shape = tuple(chunk.sizes.get(dim, values.sizes[dim]) for dim in values.dims)
-            words = values.dtype.kind in "OUT"
-            missing[name] = (values.dims, np.full(shape, "" if words else np.nan, dtype=object if words else None))
+            missing[name] = (values.dims, np.full(shape, "" if values.dtype.kind in "OUT" else np.nan))
     return chunk.assign(missing)
 
 

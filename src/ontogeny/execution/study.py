@@ -129,6 +129,18 @@ class Study:
             "data."
         )
 
+    def _chosen_so_far(self, store: Store | None) -> tuple[list[Planned], Frozen | None]:
+        """The stage that :meth:`_choose` comes to next or has ended with, and what is known of (nβ, γ); no work."""
+        first: list[Planned] = []
+        for step in reversed(self.checkpoints.steps):
+            first = self.first_stage(step)
+            if first and not (store and all(store.has(one.chunk.key) for one in first)):
+                return first, None
+            found = [store.load(one.chunk.key) for one in first] if store else []
+            if _all_finite(found):
+                return first, self.frozen(found, step)
+        return first, None
+
     def frozen(self, found: Sequence[xr.Dataset], step: int) -> Frozen | None:
         """nβ and γ as given, or the smallest nβ over data sets, and the largest γ over what was found, at that nβ.
 
@@ -173,14 +185,8 @@ class Study:
             return [store is not None and store.has(one.chunk.key) for one in planned]
 
         held = read_frozen(self.out, self.asked.settings) if store else None
-        step, first, known, found = self.checkpoints.steps[-1], list[Planned](), True, list[xr.Dataset]()
-        for step in reversed(self.checkpoints.steps) if held is None else ():
-            first = self.first_stage(step)
-            known = all(there(first))
-            found = [store.load(one.chunk.key) for one in first] if store and known else []
-            if not known or _all_finite(found):
-                break
-        frozen = held or self.frozen(found, step)
+        first, frozen = ([], held) if held else self._chosen_so_far(store)
+        known = all(there(first))
         second = self.second_stage(frozen)
         every, done = [*first, *second], [*there(first), *there(second)]
         tasks, chunks_done, evaluations, seconds = total(every, done)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ontogeny.core.errors import OntogenyError, check_whole
 from ontogeny.core.progress import progress_bar
 from ontogeny.core.rng import generator
-from ontogeny.core.types import Loss, Params
+from ontogeny.core.types import Params
 from ontogeny.core.version import __version__
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.features.common import CommonGround, ManyFeatures, bytes_a_chain, checked_directions, features_at_once
@@ -29,7 +29,7 @@ from ontogeny.features.feature import Projection
 from ontogeny.features.sites import Site
 from ontogeny.inputs.losses import ModuleLoss, undisturbed
 from ontogeny.operators.eigenvalues import krylov_top
-from ontogeny.operators.hessian import hessian_vector_products
+from ontogeny.operators.hessian import mean_hessian_product
 from ontogeny.sampling.around_centers import ChainsAround
 from ontogeny.sampling.calibration import SMALL_MODEL, Calibration, check_calibration, default_batch, one_for_all
 from ontogeny.sampling.curvature import LANCZOS_STEPS, SETTLED
@@ -232,26 +232,16 @@ class _Losses:
         A lower bound, within some per cent; on at most two minibatches. ``position`` None: at w*.
         """
         at = self.loss.center if position is None else position
-        out = []
-        for number in range(len(rows)):
-            some = slice(number, number + 1)
-            one = ManyFeatures(self.loss, rows[some], thresholds[some], 1)
-            own = {name: value[0] for name, value in one.of_chains(1).items()}
-            product = self._product(lambda params, batch, one=one, own=own: one(params | own, batch), at)
-            stream = generator(self._seed, "curvature")
-            begin = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in at.items()}
-            out.append(krylov_top(product, begin, LANCZOS_STEPS, SETTLED)[0])
-            del product  # and with it the gradients that it keeps, before there are others
-        return np.array(out)
+        each = (slice(number, number + 1) for number in range(len(rows)))
+        return np.array([self._steepest_of(rows[some], thresholds[some], at) for some in each])
 
-    def _product(self, loss: Loss, at: Params) -> Callable[[Params], Params]:
-        products = [hessian_vector_products(loss, at, batch) for batch in self._batches]
-
-        def product(vector: Params) -> Params:
-            images = [each(vector) for each in products]
-            return {name: torch.stack([image[name] for image in images]).mean(0) for name in vector}
-
-        return product
+    def _steepest_of(self, row: Tensor, threshold: Tensor, at: Params) -> float:
+        one = ManyFeatures(self.loss, row, threshold, 1)
+        own = {name: value[0] for name, value in one.of_chains(1).items()}
+        product = mean_hessian_product(lambda params, batch: one(params | own, batch), at, self._batches, keep=True)
+        stream = generator(self._seed, "curvature")
+        begin = {name: torch.randn(value.shape, generator=stream).to(value) for name, value in at.items()}
+        return krylov_top(product, begin, LANCZOS_STEPS, SETTLED)[0]
 
 
 class _Sampled(_Losses):

@@ -195,11 +195,11 @@ def by_name(model: nn.Module, components: Any) -> dict[str, Any] | None:
         OntogenyError: for another type, a name given twice, a dict in a list, or masks and selections in one dict.
     """
     if isinstance(components, str) and components in SEVERAL:
-        components = list(several(model, components))
+        components = [components]
     if components is None or isinstance(components, str):
         return None
     if isinstance(components, Mapping):
-        return _named(model, parameter_aliases(model), components)
+        return _named(model, components)
     if isinstance(components, list | tuple | set):
         if any(isinstance(part, Mapping) for part in components):
             raise OntogenyError(
@@ -222,7 +222,8 @@ def by_name(model: nn.Module, components: Any) -> dict[str, Any] | None:
     )
 
 
-def _named(model: nn.Module, aliases: dict[str, str], components: Mapping[str, Any]) -> dict[str, Any] | None:
+def _named(model: nn.Module, components: Mapping[str, Any]) -> dict[str, Any] | None:
+    aliases = parameter_aliases(model)
     masks = [name for name, value in components.items() if _is_mask(value) or (value is None and name in aliases)]
     if len(masks) == len(components):
         return None

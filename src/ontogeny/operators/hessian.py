@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.func import hessian, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ontogeny.core.trees import tree_map
 from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.operators.linear_operator import Product
 from ontogeny.operators.vectors import AT_ONCE, PullBack, cut, leaves_of, rows_of
@@ -40,9 +41,20 @@ def hessian_vector_products(loss: Loss, params: Params, batch: Batch) -> Callabl
     return product
 
 
-def hessian_vector_product(loss: Loss, params: Params, batch: Batch, vector: Params) -> Params:
-    """H·v of the mean loss, as :func:`hessian_vector_products`, for one v."""
-    return hessian_vector_products(loss, params, batch)(vector)
+def mean_hessian_product(
+    loss: Loss, params: Params, batches: Sequence[Batch], keep: bool
+) -> Callable[[Params], Params]:
+    """v ↦ mean over batches of H·v, as :func:`hessian_vector_products`.
+
+    ``keep``: hold the gradients of all batches from one v to the next; else one at a time, anew for each v.
+    """
+    kept = [hessian_vector_products(loss, params, batch) for batch in batches] if keep else None
+
+    def product(vector: Params) -> Params:
+        products = kept or (hessian_vector_products(loss, params, batch) for batch in batches)
+        return tree_map(lambda *parts: torch.stack(parts).mean(0), *(each(vector) for each in products))
+
+    return product
 
 
 def _gradient(loss: Loss, params: Params, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:

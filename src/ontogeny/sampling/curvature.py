@@ -12,7 +12,7 @@ from ontogeny.core.rng import generator
 from ontogeny.core.trees import chain_sum, size, tree_map
 from ontogeny.core.types import Batch, Loss, Params
 from ontogeny.operators.eigenvalues import krylov_top, largest_eigenvalue
-from ontogeny.operators.hessian import dense_hessian, hessian_vector_products
+from ontogeny.operators.hessian import dense_hessian, mean_hessian_product
 from ontogeny.sampling.chains import Chains
 
 DENSE = 24
@@ -63,16 +63,14 @@ class Curvature:
 
     def _product(self, position: Params, metric: Params | None, batches: Sequence[Batch]) -> Callable[[Params], Params]:
         keep, once = len(batches) <= MOST_KEPT, math.ceil(self.worth * len(batches) / len(self.batches))
-        kept = [hessian_vector_products(self._loss, position, batch) for batch in batches] if keep else None
+        mean = mean_hessian_product(self._loss, position, batches, keep)
         self.spent += once if keep else 0
 
         def product(vector: Params) -> Params:
             if metric is not None:
                 vector = tree_map(lambda v, p: v * p.sqrt(), vector, metric)
-            products = kept or (hessian_vector_products(self._loss, position, batch) for batch in batches)
-            images = [each(vector) for each in products]
+            image = mean(vector)
             self.spent += once if keep else 2 * once
-            image = tree_map(lambda *parts: torch.stack(parts).mean(0), *images)
             if metric is not None:
                 image = tree_map(lambda v, p: v * p.sqrt(), image, metric)
             return image

@@ -149,11 +149,7 @@ NUMBERS = (
 
 def rank_by_lanczos(found: Spectra, threshold: float) -> Numbers:
     """``hessian_rank`` with its error and status from spectral measures that are there anyway, without a polynomial."""
-    if not found.finite:
-        return numbers("hessian_rank", math.nan, math.nan)
-    if found.exact:
-        return numbers("hessian_rank", *_of_whole(found, threshold))
-    return numbers("hessian_rank", *found.total(lambda h: (h > threshold).astype(np.float64)))
+    return numbers("hessian_rank", *(_above(found, threshold) if found.finite else (math.nan, math.nan)))
 
 
 def _count(
@@ -166,11 +162,11 @@ def _count(
     degree: int | None,
 ) -> Numbers:
     at = place.at
+    lanczos, lanczos_se = _above(found, at)
     if found.exact:
-        value, error = _of_whole(found, at)
-        status = "no_error" if math.isnan(error) else "unresolved" if error > NEGLIGIBLE * max(value, 1.0) else "ok"
-        return _numbers(value, error, value, error, 0.0, 0, status)
-    lanczos, lanczos_se = found.total(lambda h: (h > at).astype(np.float64))
+        large = lanczos_se > NEGLIGIBLE * max(lanczos, 1.0)
+        status = "no_error" if math.isnan(lanczos_se) else "unresolved" if large else "ok"
+        return _numbers(lanczos, lanczos_se, lanczos, lanczos_se, 0.0, 0, status)
     if probes == 1:
         lanczos_se = _bound(lanczos)
     degree = _degree(at, span) if degree is None else degree
@@ -198,12 +194,14 @@ def _numbers(
     return found | {"hessian_rank_status": status}
 
 
-def _of_whole(found: Spectra, at: float) -> tuple[float, float]:
-    """The count of a whole matrix, and its error for the choice of examples.
+def _above(found: Spectra, at: float) -> tuple[float, float]:
+    """The count that spectral measures tell, and its error; of a whole matrix that for the choice of examples.
 
-    A jackknife of the count itself would often say 0; so each eigenvalue has its own, σ, and √Σ p(1 - p) is the error,
+    A jackknife of that count itself would often say 0; so each eigenvalue has its own, σ, and √Σ p(1 - p) is the error,
     p = Φ((h - τ)/σ) being how likely it is above τ.
     """
+    if not found.exact:
+        return found.total(lambda h: (h > at).astype(np.float64))
     h = found.random.nodes[0]
     spread = found.jackknife(lambda one: one.random.nodes[0])
     if np.isnan(spread).any():

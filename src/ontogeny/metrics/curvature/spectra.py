@@ -146,7 +146,8 @@ def _whole(sampled: Sampled, operator: Operator, start: Tensor | None) -> Spectr
     total, count = np.sum([matrix for _, matrix in parts], axis=0), sum(sampled.sizes)
     without: tuple[Spectra, ...] = ()
     if len(parts) > 1:
-        without = tuple(_of_matrix((total - matrix) / (count - size), start) for size, matrix in parts)
+        rest = (_of_matrix((total - matrix) / (count - size), start) for size, matrix in parts)
+        without = tuple(replace(one, vectors=None) for one in rest)
     return replace(_of_matrix(total / count, start), without=without, share=sampled.share)
 
 

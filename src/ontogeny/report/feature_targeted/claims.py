@@ -8,7 +8,7 @@ from typing import Any
 from ontogeny.report.feature_targeted.text import correlated
 from ontogeny.report.words import number, percent
 
-KEPT = ("preset", "directions", "metrics", "paired", "correlations", "best_llc", "best_ablation", "losses")
+KEPT = ("preset", "directions", "metrics", "correlations", "best_llc", "best_ablation", "losses")
 COMMAND = "N"
 FUNCTIONAL, BEHAVIORAL = "functional LLC", "behavioral LLC"
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "cannot be told"
@@ -17,8 +17,12 @@ Summary = Mapping[str, Any]
 
 
 def excerpt(summary: Summary) -> dict[str, Any]:
-    """The part of summary.json that is kept beside CLAIMS.md."""
-    return {name: summary[name] for name in KEPT}
+    """The part of summary.json that is kept beside CLAIMS.md; of all pairs of metrics those that a statement orders."""
+    paired: dict[str, dict[str, Any]] = {}
+    for _, one, other in _orderings(summary["metrics"]):
+        if other in summary["paired"].get(one, {}):
+            paired.setdefault(one, {})[other] = summary["paired"][one][other]
+    return {name: summary[name] for name in KEPT} | {"paired": paired}
 
 
 def rows(summary: Summary) -> list[str]:
@@ -29,37 +33,27 @@ def rows(summary: Summary) -> list[str]:
         _delta(summary, FUNCTIONAL, 0.004),
         _higher(metrics, BEHAVIORAL, "52.74 ± 2.66 against 47.80 ± 1.26"),
         _delta(summary, BEHAVIORAL, 0.085),
-        _better(summary, "The functional FT-LLC separates better than the behavioral one", FUNCTIONAL, BEHAVIORAL),
         _delta(summary, "mean ablation, KL, top 16", 0.01),
         _delta(summary, "zero ablation, L1/L2, top 8", 0.046),
+        *(_better(summary, *ordering) for ordering in _orderings(metrics)),
+        *_correlations(summary),
     ]
+    return [row for row in made if row]
+
+
+def _orderings(metrics: Summary) -> list[tuple[str, str, str]]:
+    """Statements that one metric separates better than another: words, the one, the other."""
+    made = [("The functional FT-LLC separates better than the behavioral one", FUNCTIONAL, BEHAVIORAL)]
     for over in _overs(metrics):
-        made.append(
-            _better(
-                summary,
-                f"Mean ablation separates better than zero ablation for KL ({over})",
-                f"mean ablation, KL, {over}",
-                f"zero ablation, KL, {over}",
-            )
-        )
-        made.append(
-            _better(
-                summary,
-                f"Zero ablation separates slightly better than mean ablation for sparsity ({over})",
-                f"zero ablation, L1/L2, {over}",
-                f"mean ablation, L1/L2, {over}",
-            )
-        )
-    for over in [one for one in _overs(metrics) if one != "all"]:
-        made.append(
-            _better(
-                summary,
-                f"The strongest activations separate better than all ({over})",
-                f"mean ablation, KL, {over}",
-                "mean ablation, KL, all",
-            )
-        )
-    return [row for row in [*made, *_correlations(summary)] if row]
+        mean_kl, zero_kl = (f"{kind} ablation, KL, {over}" for kind in ("mean", "zero"))
+        mean_sparse, zero_sparse = (f"{kind} ablation, L1/L2, {over}" for kind in ("mean", "zero"))
+        made.append((f"Mean ablation separates better than zero ablation for KL ({over})", mean_kl, zero_kl))
+        words = f"Zero ablation separates slightly better than mean ablation for sparsity ({over})"
+        made.append((words, zero_sparse, mean_sparse))
+        if over != "all":
+            words = f"The strongest activations separate better than all ({over})"
+            made.append((words, mean_kl, "mean ablation, KL, all"))
+    return made
 
 
 def _overs(metrics: Summary) -> list[str]:
