@@ -1,6 +1,7 @@
 """Refined LLCs of a real pretrained model: the whole of it and every head, on its own text and on shuffled text.
 
-    python benchmarks/pretrained.py --model FOLDER --tokens FILE [--out FOLDER] [--components N] [--draws 60] [--own]
+    python benchmarks/pretrained.py --model FOLDER --tokens FILE [--out FOLDER] [--components N] [--draws 60]
+        [--data own,shuffled]
 
 FOLDER is a transformers causal language model with safetensors, FILE a safetensors file with ``input_ids``; the figures
 in BENCHMARKS.md are of stories260K (Llama architecture, 260,032 weights, 5 layers of 8 heads with 4 key-value heads) on
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--draws", type=int, default=60)
     parser.add_argument("--components", type=int, help="only so many, spread over the layers; default: all")
-    parser.add_argument("--own", action="store_true", help="on its own text alone")
+    parser.add_argument("--data", default="own,shuffled", help="on which text; default: both")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--again", type=int, default=1000, help="at most so many are tried again")
     asked = parser.parse_args()
@@ -90,14 +91,13 @@ def main() -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(asked.model)
     tokens = load_file(asked.tokens)["input_ids"].long()
     data = {"own": tokens, "shuffled": shuffled(tokens)}
+    data = {name: data[name] for name in asked.data.split(",")}
     layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
     components: dict[str, Any] = {"all": None} | {f"{a}:{b}": f"{a}:{b}" for a in range(layers) for b in range(heads)}
     if asked.components:
         names = list(components)
         keep = [names[round(i * (len(names) - 1) / max(asked.components - 1, 1))] for i in range(asked.components)]
         components = {name: components[name] for name in keep}
-    if asked.components or asked.own:
-        data = {"own": tokens}
     out = asked.out or Path(tempfile.mkdtemp()) / "pretrained"
     began = time.monotonic()
     found = og.measure(

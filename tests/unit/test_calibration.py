@@ -31,6 +31,33 @@ def test_the_curvature_is_that_of_where_the_chains_go():
     assert 4.0 < found.h_max < 60.0 and found.settled
 
 
+def slope(curvature, minimum):
+    """½Σ h(w - m)² seen from 0, which is no minimum, and how far its λ̂ lies from 0 on paper."""
+    curvature, minimum = torch.tensor(curvature).double(), torch.tensor(minimum).double()
+    n_beta, gamma = 100.0, 10.0
+    kappa = n_beta * curvature + gamma
+    mean = n_beta * curvature * minimum / kappa
+    exact = 0.5 * n_beta * (curvature * ((mean - minimum) ** 2 + 1 / kappa - minimum**2)).sum()
+    well = og.Potential(lambda w: 0.5 * (curvature * (w - minimum) ** 2).sum(), torch.zeros_like(minimum))
+    return well, {"n_beta": n_beta, "localization": gamma, "progress": False}, float(exact)
+
+
+def test_chains_on_their_way_down_are_not_held_up_by_friction():
+    """λ̂ < 0 tells that the loss falls; then friction stays at critical damping of the flattest direction, κ = γ."""
+    well, at, exact = slope([0.3, 1.0, 3.0, 0.0, 0.0], [2.0, 2.0, 2.0, 0.0, 0.0])
+    found = og.estimate_llc(well, **at, chains=32, draws=300, seed=1)
+    assert found.attrs["friction"] == pytest.approx(2 * 10.0**0.5)
+    assert float(found.llc) == pytest.approx(exact, abs=4 * float(found.llc_se))
+
+
+def test_few_draws_of_a_large_model_are_not_preceded_by_a_long_warm_up():
+    """So far from w* the virial is never known sharply enough for burn-in to end by itself."""
+    flat = [0.0] * 10_000
+    well, at, _ = slope([10.0, *flat], [1000.0, *flat])
+    found = og.estimate_llc(well, **at, draws=20)
+    assert not found.attrs["settled"] and found.attrs["burn_in"] == 500
+
+
 def test_a_calibration_passed_on_is_used_as_it_is(found):
     estimate = og.estimate_llc(WELL, calibration=found, draws=300, progress=False)
     for name in ("n_beta", "localization", "step_size", "kernel", "friction", "burn_in", "chains"):

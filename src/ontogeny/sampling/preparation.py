@@ -74,6 +74,8 @@ class Prepared:
     """Chains."""
     max_draws: int
     examples: int
+    weights: int
+    """Of the whole model."""
     before: int
     """Gradient evaluations for the control variate's gradient at w*."""
     whole_at: Callable[[int], Parts]
@@ -236,6 +238,7 @@ def prepare(problem: Problem, settings: Settings, name: tuple[str | None, str | 
         count=found.count,
         max_draws=found.max_draws,
         examples=examples.count,
+        weights=problem.weights,
         before=before,
         rides_along=gradient is not None and table is None,
         noise_pairs=int(min(max(LOOK_SHARE * found.planned / found.count, FEWEST_PAIRS), MOST_PAIRS)),

@@ -22,7 +22,7 @@ from ontogeny.estimators.uncertainty import autocorrelation_time, standard_error
 from ontogeny.inputs.components import in_words
 from ontogeny.inputs.losses import Potential
 from ontogeny.inputs.shared_forward import SharedForwards
-from ontogeny.sampling.calibration import Calibration
+from ontogeny.sampling.calibration import SMALL_MODEL, Calibration
 from ontogeny.sampling.chains import Record, advance
 from ontogeny.sampling.descent import descent
 from ontogeny.sampling.draws import diverged, label, noise_share
@@ -36,6 +36,8 @@ FIRST_DRAWS = 500
 TARGET_SE = 0.02
 WARM_UP_SHARE = 1 / 3
 """The most that warm-up may take of the gradient evaluations allowed."""
+LONGEST_SMALL, LONGEST_LARGE = (20, 2000), (5, 500)
+"""Where the draws were asked for: so many times their number, at least so many steps; those of a large model cost."""
 ENOUGH_TIMES = 30
 """Draws a chain, in autocorrelation times, from which on R̂ of mixed chains is below 1.05."""
 MOST_RESTARTS = 3
@@ -130,7 +132,10 @@ class Run:
         """A third of the run; where few draws were asked for, not much longer than they take."""
         longest = max(int(run_steps * WARM_UP_SHARE), 1)
         wanted = self._settings.draws
-        return longest if wanted is None else min(longest, max(20 * wanted, 2000))
+        if wanted is None:
+            return longest
+        draws_worth, least = LONGEST_SMALL if self._prepared.weights < SMALL_MODEL else LONGEST_LARGE
+        return min(longest, max(draws_worth * wanted, least))
 
     @property
     def calibration(self) -> Calibration:

@@ -204,7 +204,10 @@ class WarmUp:
         self.llc = float(excess.mean())
         if self.step_size is None:
             covariance = float(((excess - excess.mean()) * (distance - distance.mean())).mean())
-            best = math.sqrt(max(2.0 * self.llc / covariance, 0.0)) if covariance > 0 else math.inf
+            # where λ̂ < 0, w* is no minimum, and friction would only lengthen the chains' way down
+            best = 0.0 if self.llc <= 0 else math.inf
+            if self.llc > 0 and covariance > 0:
+                best = math.sqrt(2.0 * self.llc / covariance)
             slowest = FLAT_SHARE * self.run_steps * self.gamma * math.sqrt(self.epsilon) / 1.5
             self.friction = max(self._least_friction(), min(best, slowest))
         self.share = float(record.noise_share[half:].double().mean())
