@@ -214,3 +214,12 @@ def test_a_model_without_layers_can_be_measured_whole():
     run = {"n_beta": 10.0, "localization": 50.0, "draws": 5, "burn_in": 2, "chains": 2, "progress": False}
     run["step_size"] = 1e-3
     assert float(og.estimate_llc(model(0), TOKENS, NextToken(), **run).llc) != 0.0
+
+
+@pytest.mark.parametrize(
+    ("data", "token"), [(TOKENS + 1, "11"), ({"input_ids": TOKENS - 100}, "-"), ((TOKENS + 1,), "11")]
+)
+@pytest.mark.parametrize("loss", [NextToken(), DivergenceFrom(model(1))])
+def test_tokens_beyond_the_vocabulary(data, token, loss):
+    with pytest.raises(OntogenyError, match=rf"vocabulary, 0 to 10; token {token}.*is among them\. Encode the text"):
+        og.estimate_llc(model(), data, loss, draws=2, progress=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -131,7 +132,7 @@ def _named_or_glob(model: nn.Module, aliases: dict[str, str], text: str) -> _Fou
     if names:
         return _Found(dict.fromkeys(aliases[name] for name in aliases if name in names), names)
     why = f": {why_unknown(model)}" if is_name else ""
-    raise OntogenyError(f"components: {text!r} selects no weights{why}. {_offer(model, aliases)}")
+    raise OntogenyError(f"components: {text!r} selects no weights{why}. {_offer(model, aliases, text)}")
 
 
 def _names(known: Architecture, component: str, masks: Masks) -> set[str]:
@@ -147,7 +148,7 @@ def _masks(model: nn.Module, aliases: dict[str, str], selection: Mapping[str, An
     out: Masks = {}
     for name, mask in selection.items():
         if name not in aliases:
-            raise OntogenyError(f"components: there is no parameter {name!r}. {_offer(model, aliases)}")
+            raise OntogenyError(f"components: there is no parameter {name!r}. {_offer(model, aliases, name)}")
         target = aliases[name]
         if target in out:
             others = [other for other, stand_in in aliases.items() if stand_in == target and other in selection]
@@ -177,12 +178,18 @@ def _mask(model: nn.Module, aliases: dict[str, str], name: str, value: Any) -> T
     return mask.bool().cpu()
 
 
-def _offer(model: nn.Module, aliases: dict[str, str]) -> str:
+def _offer(model: nn.Module, aliases: dict[str, str], text: str | None = None) -> str:
     names = list(aliases)
     shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     known = architecture(model)
     components = f"The components are: {known.offer()}, random:COUNT. " if known else ""
-    return f"{components}The parameters are: {shown}."
+    return f"{_near(text, names)}{components}The parameters are: {shown}."
+
+
+def _near(text: str | None, names: list[str]) -> str:
+    """A question for the one who mistyped a parameter's name, which may be one of hundreds not shown."""
+    near = get_close_matches(text, names, 1, 0.8) if text is not None else []
+    return f"Did you mean {near[0]!r}? " if near else ""
 
 
 def by_name(model: nn.Module, components: Any) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ontogeny.core.differentiation import differentiated_at_most_once
 from ontogeny.core.errors import OntogenyError, first_line
 from ontogeny.core.types import Batch
+from ontogeny.inputs.architecture import architecture
 from ontogeny.inputs.attention_only import AttentionOnly
 from ontogeny.inputs.precision import at_least_float32, in_full, is_lowered
 from ontogeny.inputs.unembedding import next_token_losses
@@ -120,6 +121,26 @@ def tokens_of(batch: Batch) -> Tensor:
             f"mapping with input_ids; got {came}."
         )
     return tokens
+
+
+def check_tokens(model: nn.Module, data: Any) -> None:
+    """Refuse tokens that a known transformer has no embedding for; looked at are data that are whole in memory.
+
+    Raises:
+        OntogenyError: naming the token and the vocabulary.
+    """
+    known = architecture(model)
+    tokens = data.get("input_ids") if isinstance(data, Mapping) else data
+    tokens = tokens[0] if isinstance(tokens, tuple | list) and len(tokens) == 1 else tokens
+    if known is None or not isinstance(tokens, Tensor) or tokens.is_floating_point() or not tokens.numel():
+        return
+    vocabulary = model.get_parameter(known.embed[0]).shape[0]
+    for token in (int(tokens.min()), int(tokens.max())):
+        if not 0 <= token < vocabulary:
+            raise OntogenyError(
+                f"data must hold tokens of the model's vocabulary, 0 to {vocabulary - 1}; token {token} is among them. "
+                "Encode the text with the model's own tokenizer."
+            )
 
 
 def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:
