@@ -1,4 +1,4 @@
-"""The two language models whose heads `refined.py` measures, trained once and kept in a folder for both sides.
+"""Language models whose heads `refined.py` and `heads.py` measure, trained once and kept in a folder for both sides.
 
 A model's folder holds `bundle.json` (kind, configuration, components and what it was made with), and as safetensors
 `model` (every weight), `rows` (int64, shape (rows, context)) and a file of masks for each component. `load_model` needs
@@ -39,13 +39,16 @@ class Recipe:
     components: tuple[str, ...] = ()
 
 
+ALL_HEADS = tuple(f"{layer}:{head}" for layer in range(2) for head in range(8))
 FULL = {
     "two-layer": Recipe("two-layer", 2, 256, 8, 5000, 128, 512, 500, 8, 4000, components=("0:0", "1:7")),
     "gpt2": Recipe("gpt2", 12, 64, 4, 512, 128, 512, 400, 8, 4000, 2e-3, ("0:0", "11:3")),
+    "attention-heads": Recipe("two-layer", 2, 128, 8, 1000, 128, 512, 1000, 8, 4000, components=ALL_HEADS),
 }
 QUICK = {
     "two-layer": Recipe("two-layer", 2, 16, 8, 300, 16, 64, 30, 8, 200, components=("0:0", "1:7")),
     "gpt2": Recipe("gpt2", 12, 16, 4, 300, 16, 64, 30, 8, 200, 2e-3, ("0:0", "11:3")),
+    "attention-heads": Recipe("two-layer", 2, 16, 8, 300, 16, 64, 30, 8, 200, components=ALL_HEADS),
 }
 
 
