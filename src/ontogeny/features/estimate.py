@@ -271,8 +271,9 @@ class _Sampled(_Losses):
             labels=[ALONE] * count,
             seed=self._seed,
             mode=self.mode,
-            # the other losses have no gradient at w* on any example
+            # the other losses are 0 at w* on any example, and their gradients too
             control=self._natural and frozen.batch_size < self.examples.count,
+            vanishes=not self._natural,
         )
         around.take(draws, tick)
         return around.draws(self._steepest(rows, thresholds, around.chains.positions))

@@ -45,6 +45,8 @@ class ChainsAround:
         mode: how losses and gradients are evaluated.
         compile: hand the step to ``torch.compile``.
         control: subtract ∇L_B(w*) - ∇L(w*) from the gradients; w* then goes along as one more chain of each centre.
+        vanishes: whether the loss is 0 at every w* on any example, as where it compares with w*'s own values; it is not
+            computed there then.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ChainsAround:
         mode: Mode,
         compile: bool = False,
         control: bool = False,
+        vanishes: bool = False,
     ) -> None:
         self.posterior, self._examples, self._calibration, self._seed = posterior, examples, calibration, seed
         self._stream = MinibatchStream(seed, examples.count, calibration.batch_size)
@@ -79,6 +82,7 @@ class ChainsAround:
             friction=torch.full((count,), calibration.friction),
             baseline=how.losses(placed(posterior.center, how.axis), examples.take(None))[0].detach() if full else None,
             gradient=full_gradient(how, posterior.center, examples, calibration.batch_size) if control else None,
+            vanishes=vanishes and not full,
             together=len(parts) == 2 and mode == "vmap" and parts_go_together(posterior.loss, posterior.center, parts),
         )
         self._record: Record | None = None

@@ -131,7 +131,13 @@ def cap_drift(drift: Params, step_size: Tensor, dim: int, axis: int) -> tuple[Pa
 
 
 def _step_function(
-    loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int, together: bool = False
+    loss: Loss,
+    kernel: Kernel,
+    chains_per_center: int,
+    mode: Mode,
+    dim: int,
+    together: bool = False,
+    vanishes: bool = False,
 ) -> Callable[..., tuple[Any, Params | None, Record]]:
     """One step of all chains as a pure function of tensors, so that it can be compiled."""
     how = evaluation(loss, mode, together)
@@ -162,7 +168,9 @@ def _step_function(
         else:
             gradients, losses = zip(*how.of_parts(state.params, parts), strict=True)
             control = [torch.zeros_like(losses[0][0])]
-            if fixed.baseline is None:
+            if vanishes:
+                baselines = tuple(torch.zeros_like(value[:, ::chains_per_center]) for value in losses)
+            elif fixed.baseline is None:
                 baselines = tuple(how.losses(fixed.centers, part) for part in parts)
             else:
                 baselines = (torch.stack([fixed.baseline, torch.zeros_like(fixed.baseline)]),)
@@ -269,9 +277,11 @@ def _mean_and_noise(gradients: Sequence[Params], n_beta: Tensor, axis: int) -> t
 
 
 @lru_cache(maxsize=8)
-def _compiled_step(loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int) -> CompiledStep:
+def _compiled_step(
+    loss: Loss, kernel: Kernel, chains_per_center: int, mode: Mode, dim: int, vanishes: bool
+) -> CompiledStep:
     """Kept, so that a loss is compiled once a process; plain steps are not, since they hold on to their model."""
-    return CompiledStep(_step_function(loss, kernel, chains_per_center, mode, dim))
+    return CompiledStep(_step_function(loss, kernel, chains_per_center, mode, dim, vanishes=vanishes))
 
 
 def placed(values: Params, axis: int) -> Params:
@@ -293,6 +303,7 @@ def start(
     baseline: Tensor | None = None,
     gradient: Params | None = None,
     together: bool = False,
+    vanishes: bool = False,
 ) -> Chains:
     """Put ``chains`` chains on each centre's w*.
 
@@ -310,15 +321,16 @@ def start(
         baseline: L(w*) of each centre, shape ``(G,)``, where every step sees the full batch.
         gradient: ∇L(w*) over all examples with a leading axis of centres: the control variate.
         together: evaluate both halves of a minibatch in one call; see :func:`parts_go_together`. Not compiled.
+        vanishes: whether the loss is 0 at every w* on any example, and need not be computed there.
     """
     how = evaluation(posterior.loss, mode)
     axis = how.axis
     first = next(iter(posterior.center.values()))
     advance_one: Callable[..., tuple[Any, Params | None, Record]]
     if compile:
-        advance_one = _compiled_step(posterior.loss, kernel, chains, mode, posterior.dim)
+        advance_one = _compiled_step(posterior.loss, kernel, chains, mode, posterior.dim, vanishes)
     else:
-        advance_one = _step_function(posterior.loss, kernel, chains, mode, posterior.dim, together)
+        advance_one = _step_function(posterior.loss, kernel, chains, mode, posterior.dim, together, vanishes)
     if first.is_cuda and not compile and mode != "serial":
         advance_one = CapturedStep(advance_one)
 
