@@ -1,9 +1,12 @@
 """Rows of CLAIMS.md from findings made by hand: what counts as holding, and of how many seeds."""
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from ontogeny.report.sorting.claims import ENOUGH, rows, verdict
 from ontogeny.report.sorting.statements import STATEMENTS, falls, same
+from ontogeny.report.sorting.summary import share_of_seeds
 
 NAMES = {name for one in STATEMENTS for name in one.figures} | {
     f"{curve}_{what}"
@@ -15,7 +18,7 @@ NAMES = {name for one in STATEMENTS for name in one.figures} | {
 def finding(values):
     known = [value for value in values if value is not None]
     mean = sum(known) / len(known) if known else None
-    return {"n": len(known), "mean": mean, "interval": [None, None], "values": values} if known else None
+    return {"n": len(known), "mean": mean, "interval": [mean - 1, mean + 1], "values": values} if known else None
 
 
 def summary(seeds=ENOUGH, **figures):
@@ -62,3 +65,10 @@ def test_steps_are_compared_as_they_are_or_as_fractions_and_step_zero_is_no_erro
 
 def test_every_statement_has_a_row_and_one_more_holds_variants_against_each_other():
     assert len(rows(summary())) == len(STATEMENTS) + 1
+
+
+def test_what_some_seeds_do_has_the_interval_of_a_share():
+    found = share_of_seeds(xr.DataArray([0.0, 0.0, 0.0, 0.0, np.nan], dims="seed"))
+    assert found["n"] == 4 and found["mean"] == 0.0
+    assert found["interval"] == pytest.approx([0.0, 1 - 0.025**0.25])
+    assert share_of_seeds(xr.DataArray([np.nan], dims="seed")) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -71,6 +71,17 @@ def _positive_axis(curves: Iterable[xr.DataArray]) -> dict[str, object]:
     return {"type": "log", "range": [low - edge, high + edge], "dtick": 1 if high - low > 1.5 else "D2"}
 
 
+def _logarithmic(measured: Sequence[xr.Dataset]) -> dict[str, dict[str, object]]:
+    """The axes of the curves that get a logarithmic one, by curve."""
+    axes = {"llc": _llc_axis(measured), "hessian_trace": _positive_axis([one["hessian_trace"] for one in measured])}
+    return {name: axis for name, axis in axes.items() if axis}
+
+
+def _on_its_axis(values: NDArray[np.float64], name: str, axes: Container[str]) -> NDArray[np.float64]:
+    """The values, with gaps where a logarithmic axis has no place for them: a line would drop straight down there."""
+    return np.where(values > 0, values, np.nan) if name in axes else values
+
+
 def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
     """One seed: curves over log step above the QK and OV circuits of every head, with a slider, a button and a cursor.
 
@@ -93,15 +104,16 @@ def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
         ],
     )
     made.update_layout(template=theme.template(), height=1500, uirevision="keep", **theme.legend_above(2))
+    axes = _logarithmic([measurements])
     for row, (title, names) in enumerate(PANELS, start=1):
         for name in names:
-            for trace in _curve(measurements, name, clock(steps)):
+            for trace in _curve(measurements, name, clock(steps), axes):
                 made.add_trace(trace, row=row, col=1)
         made.update_yaxes(title_text=title, row=row, col=1)
         made.update_xaxes(**step_axis(steps), row=row, col=1, matches="x", showticklabels=row == panels)
     made.update_xaxes(title_text="training step", row=panels, col=1)
-    made.update_yaxes(**_llc_axis([measurements]), row=1, col=1)
-    made.update_yaxes(**_positive_axis([measurements["hessian_trace"]]), row=2, col=1)
+    for row, name in ((1, "llc"), (2, "hessian_trace")):
+        made.update_yaxes(**axes.get(name, {}), row=row, col=1)
     made.update_yaxes(rangemode="tozero", row=3, col=1)
     first = len(made.data)
     pictures = [levels(measurements[name].sel(head=head)) for name in ("qk", "ov") for head in heads]
@@ -140,12 +152,13 @@ def circuits_over_training(measurements: xr.Dataset) -> go.Figure:
     return made
 
 
-def _curve(one: xr.Dataset, name: str, x: NDArray[np.float64]) -> list[go.Scatter]:
+def _curve(one: xr.Dataset, name: str, x: NDArray[np.float64], axes: Container[str]) -> list[go.Scatter]:
     label, colour = CURVES[name]
     values = one[name].values.astype(float)
     out = []
     if name == "llc":
         values = np.where(usable(one).values, values, np.nan)
+    values = _on_its_axis(values, "llc" if name == "second_order_llc" else name, axes)
     if f"{name}_se" in one:
         error = 1.96 * one[f"{name}_se"].values.astype(float)
         low = np.where(values > 0, np.maximum(values - error, values / 100), values - error)  # for its logarithm
@@ -237,6 +250,7 @@ def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
     )  # fmt: skip
     made = make_subplots(rows=len(names), cols=1, shared_xaxes=True, vertical_spacing=0.03)
     made.update_layout(template=theme.template(), height=1180, uirevision="keep", **theme.legend_above(2))
+    axes = _logarithmic(list(measured.values()))
     for number, (model, one) in enumerate(measured.items()):
         colour = theme.feature_colour(number)
         dash = "solid" if number < len(theme.FEATURE_COLOURS) else "dash"  # colours come again
@@ -247,6 +261,7 @@ def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
             known = np.isfinite(values).any(0)
             mean = np.full(values.shape[1], np.nan)
             mean[known] = np.nanmean(values[:, known], axis=0)
+            values, mean = (_on_its_axis(each, name, axes) for each in (values, mean))
             for line in values if len(values) > 1 else ():
                 made.add_trace(
                     go.Scatter(x=theme.compact(x), y=theme.compact(line), mode="lines", showlegend=False,
@@ -264,8 +279,8 @@ def side_by_side(measured: Mapping[str, xr.Dataset]) -> go.Figure:
     for row, name in enumerate(names, start=1):
         made.update_yaxes(title_text=CURVES[name][0].replace(" (", "<br>("), row=row, col=1)
         made.update_xaxes(**step_axis(longest), row=row, col=1)
-    made.update_yaxes(**_llc_axis(measured.values()), row=1, col=1)
-    made.update_yaxes(**_positive_axis([one["hessian_trace"] for one in measured.values()]), row=2, col=1)
+    for row, name in ((1, "llc"), (2, "hessian_trace")):
+        made.update_yaxes(**axes.get(name, {}), row=row, col=1)
     made.update_yaxes(rangemode="tozero", row=3, col=1)
     made.update_xaxes(title_text="training step", row=len(names), col=1)
     return made

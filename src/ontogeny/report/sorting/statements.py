@@ -125,7 +125,7 @@ ACCURACY = {"accuracy_step": "99 % of the final token accuracy from step", "accu
 FALL = {
     "llc_peak": "highest λ̂",
     "llc_peak_step": "at step",
-    "llc_fell": "share of seeds in which it fell",
+    "llc_fell": "fell (1: yes)",
     "llc_fall": "by",
     "llc_fall_step": "halfway at step",
 }

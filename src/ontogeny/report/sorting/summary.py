@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ontogeny.analysis import t_interval
+from ontogeny.analysis.proportions import clopper_pearson
 from ontogeny.analysis.rise_and_fall import LAST, arrival, first_hill, peak_and_fall, since
 from ontogeny.analysis.second_order import against_second_order
 from ontogeny.estimators.status import usable
@@ -85,7 +86,7 @@ def findings(one: xr.Dataset) -> dict[str, Any]:
     }
     hill = first_hill(llc, frozen["llc_se"])
     told = {f"first_{what}": over_seeds(values) for what, values in hill.items()} | {
-        f"{name}_{what}": over_seeds(values)
+        f"{name}_{what}": share_of_seeds(values) if what == "fell" else over_seeds(values)
         for name, curve in curves.items()
         for what, values in curve.items()
         if what != "fall_se" or name == "llc"
@@ -243,3 +244,11 @@ def over_seeds(values: xr.DataArray) -> dict[str, Any] | None:
     if not found.n:
         return None
     return {"n": found.n, "mean": found.mean, "interval": [found.low, found.high], "values": array.tolist()}
+
+
+def share_of_seeds(values: xr.DataArray) -> dict[str, Any] | None:
+    """The same of what is 1 in some seeds and 0 in others, with the exact interval of a share."""
+    found = over_seeds(values)
+    if found is None:
+        return None
+    return found | {"interval": list(clopper_pearson(int(np.nansum(values)), found["n"]))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -106,12 +107,19 @@ def said(finding: Mapping[str, Any] | None) -> str:
     ('7000, 5000', '—')
     >>> said({"n": 2, "mean": 4.0, "interval": [4.0, 4.0], "values": [4.0, 4.0]})
     '4'
+    >>> said({"n": 5, "mean": 0.9973, "interval": [0.99533, 0.99934], "values": [0.997, 0.995, 0.997, 0.999, 0.9985]})
+    '0.9973 (0.9953 to 0.9993)'
+    >>> said({"n": 5, "mean": 44.0, "interval": [44.0, 44.0], "values": [44.0] * 5})
+    '44 in all 5 seeds'
     """
     if finding is None:
         return "—"
     if finding["n"] < ENOUGH:
         return ", ".join(dict.fromkeys(number(value) for value in finding["values"] if value is not None))
-    return interval(finding, 0 if abs(finding["mean"]) >= 100 else 2)
+    if len({value for value in finding["values"] if value is not None}) == 1:  # seeds alike leave Student's t no width
+        return f"{number(finding['mean'])} in all {finding['n']} seeds"
+    low, high = finding["interval"]
+    return interval(finding, max(1 - math.floor(math.log10((high - low) / 2)), 0))
 
 
 def of_variant(summary: Mapping[str, Any], name: str) -> str:
