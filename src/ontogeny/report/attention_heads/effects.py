@@ -64,10 +64,13 @@ def plainly(holds: bool | None, value: float, words: str) -> Effect:
     return Effect(holds, value, math.nan, math.nan, words)
 
 
-def correlation(one: npt.ArrayLike, other: npt.ArrayLike, words: str, least: float = 0.0) -> Effect:
+def correlation(
+    one: npt.ArrayLike, other: npt.ArrayLike, words: str, least: float = 0.0, layers: Sequence[int] | None = None
+) -> Effect:
     """Spearman's ρ is above ``least``: by Fisher's z with the variance 1.06/(n - 3) (Fieller et al. 1957).
 
-    The detectable ρ is that of the same z; fewer than five pairs decide nothing.
+    The detectable ρ is that of the same z; fewer than five pairs decide nothing. With ``layers``, one a pair, the words
+    say what of ρ is left within layers: two that differ in both give a ρ that says nothing about their heads.
     """
     from scipy.stats import spearmanr
 
@@ -81,7 +84,30 @@ def correlation(one: npt.ArrayLike, other: npt.ArrayLike, words: str, least: flo
     away = math.atanh(max(min(rho, 0.9999), -0.9999)) - math.atanh(least)
     holds = None if abs(away) <= SURE * spread else away > 0
     detectable = math.tanh(math.atanh(least) + POWER * spread)
-    return Effect(holds, rho, spread * (1 - rho**2), detectable, f"{words}: ρ = {rho:.2f} over {len(x)}")
+    words = f"{words}: ρ = {rho:.2f} over {len(x)}"
+    if layers is not None:
+        inside = within(x, y, np.asarray(layers)[good])
+        words += f", within layers {inside:.2f}" if math.isfinite(inside) else ""
+    return Effect(holds, rho, spread * (1 - rho**2), detectable, words)
+
+
+def within(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> float:
+    """The correlation of the ranks of x and y, the mean of each group taken off; NaN where nothing is left to vary.
+
+    >>> x, y = np.array([1.0, 2, 3, 11, 12, 13]), np.array([3.0, 2, 1, 13, 12, 11])
+    >>> within(x, y, np.array([0, 0, 0, 1, 1, 1]))
+    -1.0
+    """
+    from scipy.stats import rankdata
+
+    left = []
+    for values in (x, y):
+        ranks = rankdata(values)
+        for group in np.unique(groups):
+            ranks[groups == group] -= ranks[groups == group].mean()
+        left.append(ranks)
+    scale = math.sqrt(float(left[0] @ left[0]) * float(left[1] @ left[1]))
+    return float(left[0] @ left[1]) / scale if scale > 0 else math.nan
 
 
 def verdict(effects: Sequence[Effect], of: str = TYPICAL) -> str:

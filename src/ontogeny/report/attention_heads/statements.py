@@ -146,7 +146,10 @@ def more_multigrams_higher(run: Run) -> Effect:
     heads = run.of_type("multigram")
     counts = [float(run.contexts["multigrams"].sel(when="last", head=head)) for head in heads]
     return correlation(
-        counts, [run.llc(head, TEXT)[0] for head in heads], "multigram heads, final wrLLC and multigrams"
+        counts,
+        [run.llc(head, TEXT)[0] for head in heads],
+        "multigram heads, final wrLLC and multigrams",
+        layers=[int(head.partition(":")[0]) for head in heads],
     )
 
 
