@@ -16,12 +16,16 @@ five times the γ. Where none of the three is, by the status of the last one and
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 import warnings
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import xarray as xr
@@ -55,16 +59,44 @@ def line(estimate: xr.Dataset) -> str:
     return f"{float(estimate.llc):9.3f} ± {float(estimate.llc_se):6.3f}  R̂ {float(estimate.r_hat):5.3f}  {words}"
 
 
-def until_ok(model: Any, data: torch.Tensor, selection: Any, first: xr.Dataset, draws: int) -> str:
+class Again(NamedTuple):
+    """An estimate that is not ok."""
+
+    model: Path
+    tokens: Path
+    dataset: str
+    component: str
+    selection: Any
+    estimate: xr.Dataset
+    draws: int
+
+
+@lru_cache(maxsize=1)
+def loaded(model: Path, tokens: Path) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The model, and its data sets."""
+    import transformers
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = transformers.AutoModelForCausalLM.from_pretrained(model)
+    own = load_file(tokens)["input_ids"].long()
+    return found, {"own": own, "shuffled": shuffled(own)}
+
+
+def until_ok(again: Again) -> str:
     """The setting under which the estimate is ok, looked for with longer chains, then with a stronger γ."""
+    torch.set_num_threads(1)
+    model, data = loaded(again.model, again.tokens)
     settings: dict[str, Any] = dict(RUN)
-    estimate = first
+    estimate, draws = again.estimate, again.draws
     for attempt in range(TRIES):
         if attempt == TRIES - 1:
             settings["localization"] = STRONGER * RUN["localization"]
         times = RUN["chains"] * draws / max(float(estimate.ess), 1.0)
         draws = int(max(TIMES * times, 2 * draws)) if attempt < TRIES - 1 else draws
-        estimate = og.estimate_llc(model, data, og.NextToken(), selection, **settings, draws=draws, progress=False)
+        estimate = og.estimate_llc(
+            model, data[again.dataset], og.NextToken(), again.selection, **settings, draws=draws, progress=False
+        )
         if estimate.status.item() == "ok":
             return f"ok with draws = {draws}, γ = {settings['localization']:g}: {line(estimate)}"
     tried = f"draws = {draws}, γ = {settings['localization']:g}"
@@ -84,13 +116,7 @@ def main() -> None:
     parser.add_argument("--again", type=int, default=1000, help="at most so many are tried again")
     asked = parser.parse_args()
 
-    import transformers
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = transformers.AutoModelForCausalLM.from_pretrained(asked.model)
-    tokens = load_file(asked.tokens)["input_ids"].long()
-    data = {"own": tokens, "shuffled": shuffled(tokens)}
+    model, data = loaded(asked.model, asked.tokens)
     data = {name: data[name] for name in asked.data.split(",")}
     layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
     components: dict[str, Any] = {"all": None} | {f"{a}:{b}": f"{a}:{b}" for a in range(layers) for b in range(heads)}
@@ -119,18 +145,22 @@ def main() -> None:
     for dataset in data:
         for component in components:
             print(f"{dataset:9} {component:4} {line(one(found, component, dataset))}")
-    again = 0
-    for dataset in data:
-        for component, selection in components.items():
-            estimate = one(found, component, dataset)
-            word = estimate.status.item()
-            if word == "ok" or again >= asked.again:
-                continue
-            again += 1
+    again = [
+        Again(
+            asked.model, asked.tokens, dataset, component, selection, one(found, component, dataset).load(), asked.draws
+        )
+        for dataset in data
+        for component, selection in components.items()
+        if one(found, component, dataset).status.item() != "ok"
+    ][: asked.again]
+    began, cores = time.monotonic(), asked.workers or len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+        for each, remedy in zip(again, pool.map(until_ok, again), strict=True):
+            word = each.estimate.status.item()
             cause = og.describe_status(word).partition(";")[0]
-            remedy = until_ok(model, data[dataset], selection, estimate, asked.draws)
-            print(f"{dataset} {component}: {word} (R̂ {float(estimate.r_hat):.3f}, virial/d "
-                  f"{float(estimate.check_virial):.3f}): {cause}. {remedy}", flush=True)  # fmt: skip
+            print(f"{each.dataset} {each.component}: {word} (R̂ {float(each.estimate.r_hat):.3f}, virial/d "
+                  f"{float(each.estimate.check_virial):.3f}): {cause}. {remedy}", flush=True)  # fmt: skip
+    print(f"{len(again)} tried again in {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":
