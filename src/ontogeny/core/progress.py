@@ -9,25 +9,49 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger("ontogeny")
-_listeners: list[Callable[[float], None]] = []
+_listeners: list[tuple[Callable[[float], None], int]] = []
+"""Who listens, and how many pieces were open when they began."""
+_pieces: list[tuple[float, float]] = []
+"""Open pieces, the outermost first: where each begins, and its share, of the one around it."""
 EVERY = 60.0
 """Seconds between two lines."""
 
 
 def report_progress(share: float) -> None:
     """Say that this share, 0 to 1, of the piece of work under way is done; nobody need be listening."""
-    for listener in _listeners:
-        listener(share)
+    for listener, depth in _listeners:
+        of_whole = share
+        for begin, part in reversed(_pieces[depth:]):
+            of_whole = begin + part * of_whole
+        listener(of_whole)
+
+
+@contextmanager
+def piece(number: int, count: int) -> Iterator[None]:
+    """Inside, what is reported is of the piece of that number, from 0, of so many equal ones.
+
+    >>> heard = []
+    >>> with listening(heard.append), piece(1, 4):
+    ...     report_progress(0.5)
+    >>> heard
+    [0.375]
+    """
+    _pieces.append((number / count, 1.0 / count))
+    try:
+        yield
+    finally:
+        _pieces.pop()
 
 
 @contextmanager
 def listening(listener: Callable[[float], None]) -> Iterator[None]:
     """Hand what is reported inside to ``listener``."""
-    _listeners.append(listener)
+    entry = (listener, len(_pieces))
+    _listeners.append(entry)
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        _listeners.remove(entry)
 
 
 class _Lines:

@@ -22,6 +22,7 @@ from ontogeny.sampling.calibration import (
     default_batch,
     default_chains,
     default_max_draws,
+    longest_warm_up,
 )
 from ontogeny.sampling.estimate import calibrate, estimate_llc
 from ontogeny.sampling.preparation import (
@@ -155,7 +156,7 @@ class LLC:
             return most + before
         burn_in = calibrated.burn_in if calibrated else wanted.burn_in
         if burn_in is None:  # it lasts until the chains have settled, at most so long
-            burn_in = min(most // (3 * chains), max(20 * wanted.draws, 2000))
+            burn_in = min(most // (3 * chains), longest_warm_up(wanted.draws, weights))
         finding = 0 if calibrated or wanted.step_size else min(FINDING, most // 10)
         return chains * (wanted.draws + burn_in) + finding + before
 

@@ -143,6 +143,14 @@ def default_batch(weights: int, examples: int, positions: int = 1) -> int:
     return min(max(POSITIONS_LARGE // positions, FEWEST_EXAMPLES), DEFAULT_BATCH_LARGE, examples)
 
 
+def longest_warm_up(draws: int, weights: int) -> int:
+    """Steps after which warm-up ends, settled or not, where so many draws a chain were asked for.
+
+    20 times the draws, at least 2000; of a large model, whose steps cost, 5 times, at least 500.
+    """
+    return max(20 * draws, 2000) if weights < SMALL_MODEL else max(5 * draws, 500)
+
+
 def default_chains(weights: int, max_draws: int) -> int:
     """As many as a step of a small model takes at little cost: 128 up to 128 weights, 4 from 4096 on.
 

@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 from torch import nn
 
-from ontogeny.core.progress import progress_bar
+from ontogeny.core.progress import piece, progress_bar
 from ontogeny.estimators.llc import llc_from_draws
 from ontogeny.inputs.losses import LossFunction, Potential, undisturbed
 from ontogeny.sampling.calibration import Calibration, one_for_all
@@ -56,8 +56,9 @@ def sample(
     with undisturbed(model if isinstance(model, nn.Module) else None):
         call = Refinement(model, data, loss_fn, components, settings, calibration)
         results, unequal = {}, {}
-        for key, run in call.runs():
-            run.until_done(progress)
+        for number, (key, run) in enumerate(call.runs()):
+            with piece(number, len(call.keys)):
+                run.until_done(progress)
             if draws is None:  # it may have to go on, and so stays in memory
                 unequal[key] = run
             else:
@@ -153,8 +154,9 @@ def estimate_llc(
     )  # fmt: skip
     with undisturbed(model if isinstance(model, nn.Module) else None):
         call, results = Refinement(model, data, loss_fn, components, settings, calibration), {}
-        for key, run in call.runs():
-            run.until_done(progress)
+        for number, (key, run) in enumerate(call.runs()):
+            with piece(number, len(call.keys)):
+                run.until_done(progress)
             results[key] = llc_from_draws(run.result(), run.target_se)
         return call.side_by_side(results)
 

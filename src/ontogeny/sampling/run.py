@@ -13,7 +13,7 @@ import xarray as xr
 from torch import nn
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.progress import progress_bar
+from ontogeny.core.progress import progress_bar, report_progress
 from ontogeny.core.types import Params
 from ontogeny.core.version import __version__
 from ontogeny.estimators.diagnostics import r_hat
@@ -22,7 +22,7 @@ from ontogeny.estimators.uncertainty import autocorrelation_time, standard_error
 from ontogeny.inputs.components import in_words
 from ontogeny.inputs.losses import Potential
 from ontogeny.inputs.shared_forward import SharedForwards
-from ontogeny.sampling.calibration import SMALL_MODEL, Calibration
+from ontogeny.sampling.calibration import Calibration, longest_warm_up
 from ontogeny.sampling.chains import Record, advance
 from ontogeny.sampling.descent import descent
 from ontogeny.sampling.draws import diverged, label, noise_share
@@ -36,8 +36,6 @@ FIRST_DRAWS = 500
 TARGET_SE = 0.02
 WARM_UP_SHARE = 1 / 3
 """The most that warm-up may take of the gradient evaluations allowed."""
-LONGEST_SMALL, LONGEST_LARGE = (20, 2000), (5, 500)
-"""Where the draws were asked for: so many times their number, at least so many steps; those of a large model cost."""
 ENOUGH_TIMES = 30
 """Draws a chain, in autocorrelation times, from which on R̂ of mixed chains is below 1.05."""
 MOST_RESTARTS = 3
@@ -132,10 +130,7 @@ class Run:
         """A third of the run; where few draws were asked for, not much longer than they take."""
         longest = max(int(run_steps * WARM_UP_SHARE), 1)
         wanted = self._settings.draws
-        if wanted is None:
-            return longest
-        draws_worth, least = LONGEST_SMALL if self._prepared.weights < SMALL_MODEL else LONGEST_LARGE
-        return min(longest, max(draws_worth * wanted, least))
+        return longest if wanted is None else min(longest, longest_warm_up(wanted, self._prepared.weights))
 
     @property
     def calibration(self) -> Calibration:
@@ -194,7 +189,13 @@ class Run:
         title = (
             f"sampling, {way}, at most {prepared.max_draws if wanted is None else planned * prepared.count:,} gradients"
         )
-        with progress_bar(title, planned, progress) as tick:
+        with progress_bar(title, planned, progress) as bar:
+
+            def tick(step: int) -> None:
+                bar(step)
+                drawn = min(self.draws / (wanted or prepared.most_steps), 1.0)
+                report_progress(0.5 + 0.5 * drawn if drawn else 0.5 * min(step / max(longest, 1), 1.0))
+
             self.warm_up(tick)
             if wanted is not None:
                 self.extend(wanted, tick)
