@@ -50,12 +50,33 @@ def test_chains_on_their_way_down_are_not_held_up_by_friction():
     assert float(found.llc) == pytest.approx(exact, abs=4 * float(found.llc_se))
 
 
+def test_one_slope_among_many_steep_directions_is_no_reason_for_friction():
+    """Cov(loss, ‖w - w*‖²) < 0 with λ̂ > 0; without a bound, friction was 15,000 and burn-in 70,000 steps."""
+    steep = [3.0] * 400
+    well, at, exact = slope([0.03, 0.0, 0.0, *steep], [12.0, 0.0, 0.0, *(0.0 for _ in steep)])
+    found = og.estimate_llc(well, **at, chains=8, draws=500, seed=1)
+    assert found.attrs["friction"] < 1.01 * (2 * 310) ** 0.5
+    assert found.attrs["settled"] and found.attrs["burn_in"] < 1000
+    assert float(found.llc) == pytest.approx(exact, abs=4 * float(found.llc_se))
+
+
 def test_few_draws_of_a_large_model_are_not_preceded_by_a_long_warm_up():
     """So far from w* the virial is never known sharply enough for burn-in to end by itself."""
     flat = [0.0] * 10_000
     well, at, _ = slope([10.0, *flat], [1000.0, *flat])
     found = og.estimate_llc(well, **at, draws=20)
     assert not found.attrs["settled"] and found.attrs["burn_in"] == 500
+    assert found.status.item() != "ok"
+
+
+def test_a_warm_up_cut_short_shows_in_the_status():
+    """Burn-in of a large model given 20 draws ends after 500 steps; flat directions take three times as long."""
+    stiff, soft = [100.0] * 200, [0.02] * 9_900
+    well, at, exact = slope([*stiff, *soft], [*(0.0 for _ in stiff), *(3.0 for _ in soft)])
+    found = og.estimate_llc(well, **at, draws=20, step_size=6e-5, kernel="sgld")
+    assert found.attrs["burn_in"] == 500
+    assert abs(float(found.llc) - exact) > 4 * float(found.llc_se)
+    assert found.status.item() != "ok"
 
 
 def test_a_calibration_passed_on_is_used_as_it_is(found):

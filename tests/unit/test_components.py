@@ -248,6 +248,7 @@ def test_a_parameter_that_is_called_like_a_component_is_still_a_parameter():
         (["1:1", 3], "selects no weights: got 3; expected the name of a component"),
         ([1, 0], r"selects no weights: got \[1, 0\]"),
         (["1:1", {"nope": None}], "there is no parameter 'nope'. The components are: 0:0 … 1:3"),
+        ({0: torch.ones(1, 2)}, "there is no parameter 0. The components are: 0:0"),
         ("blocks.1.atn.W_Q", "selects no weights. Did you mean 'blocks.1.attn.W_Q'[?] The components are: 0:0"),
         (
             ["1:1", {"unembed.b_U": torch.ones(3)}],

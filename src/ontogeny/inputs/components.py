@@ -178,7 +178,7 @@ def _mask(model: nn.Module, aliases: dict[str, str], name: str, value: Any) -> T
     return mask.bool().cpu()
 
 
-def _offer(model: nn.Module, aliases: dict[str, str], text: str | None = None) -> str:
+def _offer(model: nn.Module, aliases: dict[str, str], text: object = None) -> str:
     names = list(aliases)
     shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     known = architecture(model)
@@ -186,9 +186,9 @@ def _offer(model: nn.Module, aliases: dict[str, str], text: str | None = None) -
     return f"{_near(text, names)}{components}The parameters are: {shown}."
 
 
-def _near(text: str | None, names: list[str]) -> str:
+def _near(text: object, names: list[str]) -> str:
     """A question for the one who mistyped a parameter's name, which may be one of hundreds not shown."""
-    near = get_close_matches(text, names, 1, 0.8) if text is not None else []
+    near = get_close_matches(text, names, 1, 0.8) if isinstance(text, str) else []
     return f"Did you mean {near[0]!r}? " if near else ""
 
 

@@ -323,6 +323,8 @@ def start(
         together: evaluate both halves of a minibatch in one call; see :func:`parts_go_together`. Not compiled.
         vanishes: whether the loss is 0 at every w* on any example, and need not be computed there.
     """
+    if vanishes and (baseline is not None or gradient is not None):
+        raise ValueError("a loss that vanishes at w* needs neither a baseline nor a control variate")
     how = evaluation(posterior.loss, mode)
     axis = how.axis
     first = next(iter(posterior.center.values()))

@@ -135,6 +135,19 @@ class WarmUp:
         """Critical damping of the flattest direction, κ = γ; where nothing bounds that, memory of a hundred steps."""
         return max(2.0 * math.sqrt(self.gamma), LEAST_FRICTION * math.sqrt(self.steepest))
 
+    def _best_friction(self, covariance: float) -> float:
+        """Where the modes that matter to λ̂ forget soonest, from λ̂ and its covariance with ‖w - w*‖².
+
+        √(2λ̂/Cov), which for a quadratic is the root of 2Σ(nβh/κ)/Σ(nβh/κ²), at most √(2κ_max). Where the loss slopes at
+        w*, chains go far for a loss that falls, and Cov has little of the modes: then √(2κ_max) is all that is known.
+        Where λ̂ itself is negative the slope is what matters; of a loss linear in w the autocorrelation time is
+        friction/κ, and the least friction is the best.
+        """
+        if self.llc <= 0:
+            return 0.0
+        most = math.sqrt(2.0 * self.steepest)
+        return min(math.sqrt(2.0 * self.llc / covariance), most) if covariance > 0 else most
+
     def step_down(self, steepest: float, steps: int) -> None:
         """Go on with the step that ``steepest`` asks for; the ``steps`` since count as warm-up."""
         self.steepest, self.taken = max(steepest, self.steepest), self.taken + steps
@@ -204,12 +217,8 @@ class WarmUp:
         self.llc = float(excess.mean())
         if self.step_size is None:
             covariance = float(((excess - excess.mean()) * (distance - distance.mean())).mean())
-            # where λ̂ < 0, w* is no minimum, and friction would only lengthen the chains' way down
-            best = 0.0 if self.llc <= 0 else math.inf
-            if self.llc > 0 and covariance > 0:
-                best = math.sqrt(2.0 * self.llc / covariance)
             slowest = FLAT_SHARE * self.run_steps * self.gamma * math.sqrt(self.epsilon) / 1.5
-            self.friction = max(self._least_friction(), min(best, slowest))
+            self.friction = max(self._least_friction(), min(self._best_friction(covariance), slowest))
         self.share = float(record.noise_share[half:].double().mean())
         kernel, like = self.chains.kernel, torch.tensor(self.epsilon, dtype=torch.float64)
         gain = float(kernel.gain(like, self.chains.constants.friction[0].double())) ** 2

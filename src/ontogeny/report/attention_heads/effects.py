@@ -70,7 +70,7 @@ def correlation(
     """Spearman's ρ is above ``least``: by Fisher's z with the variance 1.06/(n - 3) (Fieller et al. 1957).
 
     The detectable ρ is that of the same z; fewer than five pairs decide nothing. With ``layers``, one a pair, the words
-    say what of ρ is left within layers: two that differ in both give a ρ that says nothing about their heads.
+    say what of ρ is left within layers, which decides nothing: two that differ in both can make a ρ by themselves.
     """
     from scipy.stats import spearmanr
 
@@ -86,16 +86,16 @@ def correlation(
     detectable = math.tanh(math.atanh(least) + POWER * spread)
     words = f"{words}: ρ = {rho:.2f} over {len(x)}"
     if layers is not None:
-        inside = within(x, y, np.asarray(layers)[good])
+        inside = _within_groups(x, y, np.asarray(layers)[good])
         words += f", within layers {inside:.2f}" if math.isfinite(inside) else ""
     return Effect(holds, rho, spread * (1 - rho**2), detectable, words)
 
 
-def within(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> float:
+def _within_groups(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> float:
     """The correlation of the ranks of x and y, the mean of each group taken off; NaN where nothing is left to vary.
 
     >>> x, y = np.array([1.0, 2, 3, 11, 12, 13]), np.array([3.0, 2, 1, 13, 12, 11])
-    >>> within(x, y, np.array([0, 0, 0, 1, 1, 1]))
+    >>> _within_groups(x, y, np.array([0, 0, 0, 1, 1, 1]))
     -1.0
     """
     from scipy.stats import rankdata
