@@ -117,7 +117,10 @@ def main() -> None:
     asked = parser.parse_args()
 
     model, data = loaded(asked.model, asked.tokens)
-    data = {name: data[name] for name in asked.data.split(",")}
+    wanted = asked.data.split(",")
+    if not set(wanted) <= set(data):
+        raise SystemExit(f"--data must be among {','.join(data)}; got {asked.data}.")
+    data = {name: data[name] for name in wanted}
     layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
     components: dict[str, Any] = {"all": None} | {f"{a}:{b}": f"{a}:{b}" for a in range(layers) for b in range(heads)}
     if asked.components:

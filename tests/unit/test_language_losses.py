@@ -217,7 +217,14 @@ def test_a_model_without_layers_can_be_measured_whole():
 
 
 @pytest.mark.parametrize(
-    ("data", "token"), [(TOKENS + 1, "11"), ({"input_ids": TOKENS - 100}, "-"), ((TOKENS + 1,), "11")]
+    ("data", "token"),
+    [
+        (TOKENS + 1, "11"),
+        ((TOKENS + 1).numpy(), "11"),
+        ({"input_ids": TOKENS - 100}, "-"),
+        ({"input_ids": (TOKENS + 1).numpy()}, "11"),
+        ((TOKENS + 1,), "11"),
+    ],
 )
 @pytest.mark.parametrize("loss", [NextToken(), DivergenceFrom(model(1))])
 def test_tokens_beyond_the_vocabulary(data, token, loss):

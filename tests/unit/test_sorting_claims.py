@@ -7,6 +7,7 @@ import xarray as xr
 from ontogeny.report.sorting.claims import ENOUGH, rows, verdict
 from ontogeny.report.sorting.statements import STATEMENTS, falls, same
 from ontogeny.report.sorting.summary import share_of_seeds
+from ontogeny.report.sorting.text import said
 
 NAMES = {name for one in STATEMENTS for name in one.figures} | {
     f"{curve}_{what}"
@@ -67,8 +68,22 @@ def test_every_statement_has_a_row_and_one_more_holds_variants_against_each_othe
     assert len(rows(summary())) == len(STATEMENTS) + 1
 
 
+def test_seeds_that_are_alike_have_no_interval():
+    alike = {"n": 5, "mean": 0.998, "interval": [0.998 - 1e-17, 0.998], "values": [0.998] * 5}
+    assert said(alike) == "0.998 in all 5 seeds"
+    assert said(alike | {"values": [0.998] * 5 + [None]}) == "0.998 in all 5 seeds that have one"
+
+
+def test_regions_are_held_against_all_seeds_of_the_baseline():
+    baseline = {"2 heads": {"regions_end": {"values": [4.0, None, 6.0]}}}
+    holds = {one.says: one.holds for one in STATEMENTS}["A vocabulary of 202: as many regions"]
+    assert [holds({"regions_end": regions}, baseline) for regions in (2.0, 3.0, 7.0, 8.0)] == [False, True, True, False]
+    assert holds({"regions_end": 4.0}, {}) is None
+
+
 def test_what_some_seeds_do_has_the_interval_of_a_share():
     found = share_of_seeds(xr.DataArray([0.0, 0.0, 0.0, 0.0, np.nan], dims="seed"))
     assert found["n"] == 4 and found["mean"] == 0.0
-    assert found["interval"] == pytest.approx([0.0, 1 - 0.025**0.25])
+    assert found["interval"] == pytest.approx([0.0, 1 - 0.025**0.25]) and found["count"] == 0
+    assert said(found) == "in 0 of 4 seeds"
     assert share_of_seeds(xr.DataArray([np.nan], dims="seed")) is None

@@ -20,6 +20,13 @@ class Examples:
 
     count: int
     take: Callable[[Tensor | None], Batch]
+    in_memory: bool = False
+    """Whether they are tensors, so that having all of them costs nothing."""
+
+    @property
+    def whole(self) -> Batch | None:
+        """All examples as one batch; None where each would have to be made first."""
+        return self.take(None) if self.in_memory else None
 
     def head(self, most: int) -> Batch:
         """The first ``most`` examples as one batch."""
@@ -41,7 +48,7 @@ def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtyp
         return data
     if _is_array(data):
         tensor = _ready(_as_tensor(data, "data"), "data", device, dtype)
-        return Examples(len(tensor), lambda index: tensor if index is None else tensor[index.to(tensor.device)])
+        return Examples(len(tensor), lambda index: tensor if index is None else tensor[index.to(tensor.device)], True)
     if isinstance(data, tuple | list) and any(_is_array(part) for part in data):
         tensors = [_as_tensor(part, f"data[{i}]") for i, part in enumerate(data)]
         parts = tuple(_ready(part, f"data[{i}]", device, dtype) for i, part in enumerate(tensors))
@@ -51,11 +58,12 @@ def as_examples(data: Any, device: torch.device | None = None, dtype: torch.dtyp
         return Examples(
             len(parts[0]),
             lambda index: parts if index is None else tuple(part[index.to(part.device)] for part in parts),
+            in_memory=True,
         )
     if isinstance(data, Mapping) and data and all(_is_array(part) for part in data.values()):
         named = list(data)
         rows = as_examples(tuple(data.values()), device, dtype)
-        return Examples(rows.count, lambda index: dict(zip(named, rows.take(index), strict=True)))
+        return Examples(rows.count, lambda index: dict(zip(named, rows.take(index), strict=True)), in_memory=True)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | Mapping):
         return _map_style(data, device, dtype)
     raise OntogenyError(

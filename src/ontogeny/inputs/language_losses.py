@@ -48,6 +48,10 @@ class NextToken:
             logits = parts.logits(tokens)[:, :-1]
         return torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
 
+    def check_data(self, model: nn.Module, whole: Batch) -> None:
+        """As :func:`check_tokens`."""
+        check_tokens(model, whole)
+
     def identity(self) -> dict[str, str]:
         """What a number computed with this loss depends on."""
         return {"loss": "next token"}
@@ -90,6 +94,10 @@ class DivergenceFrom:
             )
         return (wanted.exp() * (wanted - found)).sum(-1)
 
+    def check_data(self, model: nn.Module, whole: Batch) -> None:
+        """As :func:`check_tokens`."""
+        check_tokens(model, whole)
+
     def identity(self) -> dict[str, Any]:
         """What a number computed with this loss depends on; M is told by its content, weights included."""
         return {"loss": "divergence from a reference", "reference": self.reference}
@@ -123,19 +131,17 @@ def tokens_of(batch: Batch) -> Tensor:
     return tokens
 
 
-def check_tokens(model: nn.Module, data: Any) -> None:
-    """Refuse tokens that a known transformer has no embedding for; looked at are data that are whole in memory.
+def check_tokens(model: nn.Module, whole: Batch) -> None:
+    """Refuse tokens that a known transformer has no embedding for; ``whole``: all examples, None where unknown.
 
     Raises:
         OntogenyError: naming the token and the vocabulary.
     """
     known = architecture(model)
-    tokens = data.get("input_ids") if isinstance(data, Mapping) else data
-    tokens = tokens[0] if isinstance(tokens, tuple | list) and len(tokens) == 1 else tokens
-    if known is None or not isinstance(tokens, Tensor) or tokens.is_floating_point() or not tokens.numel():
+    if known is None or whole is None:
         return
-    vocabulary = model.get_parameter(known.embed[0]).shape[0]
-    for token in (int(tokens.min()), int(tokens.max())):
+    tokens, vocabulary = tokens_of(whole), model.get_parameter(known.embed[0]).shape[0]
+    for token in map(int, tokens.aminmax()):
         if not 0 <= token < vocabulary:
             raise OntogenyError(
                 f"data must hold tokens of the model's vocabulary, 0 to {vocabulary - 1}; token {token} is among them. "

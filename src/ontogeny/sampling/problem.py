@@ -13,7 +13,6 @@ from ontogeny.core.trees import size
 from ontogeny.core.types import Params
 from ontogeny.inputs.components import resolve
 from ontogeny.inputs.datasets import Examples, as_examples
-from ontogeny.inputs.language_losses import DivergenceFrom, NextToken, check_tokens
 from ontogeny.inputs.losses import ModuleLoss, Potential, check_potential
 from ontogeny.inputs.precision import forward_dtype, sampled_dtype
 from ontogeny.inputs.shared_forward import SharedForwards
@@ -111,13 +110,14 @@ def _of_module(
             )
     dtype = sampled_dtype(precision, any(model.get_parameter(name).dtype == torch.float64 for name in selected))
     device = torch.device(device_name) if device_name else next(model.parameters()).device
-    if isinstance(loss_fn, NextToken | DivergenceFrom):
-        check_tokens(model, data)
+    examples = as_examples(data, device, dtype)
+    if hasattr(loss_fn, "check_data"):
+        loss_fn.check_data(model, examples.whole)
     loss, examples = forwards.share(
         model,
         loss_fn,
         data,
-        as_examples(data, device, dtype),
+        examples,
         selected,
         lambda cut: ModuleLoss(model, loss_fn, selected, dtype, device, cut, precision),
     )

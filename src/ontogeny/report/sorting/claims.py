@@ -11,7 +11,7 @@ from ontogeny.report.sorting.statements import STATEMENTS, Found
 from ontogeny.report.sorting.text import ENOUGH, said
 from ontogeny.report.words import number
 
-KEPT = ("preset", "seeds", "findings", "variants", "settings", "accurate")
+KEPT = ("preset", "seeds", "findings", "variants", "settings", "accurate", "health")
 """What of the summary the rows need."""
 COMMAND = "L"
 

@@ -247,8 +247,9 @@ def over_seeds(values: xr.DataArray) -> dict[str, Any] | None:
 
 
 def share_of_seeds(values: xr.DataArray) -> dict[str, Any] | None:
-    """The same of what is 1 in some seeds and 0 in others, with the exact interval of a share."""
+    """The same of what is 1 in some seeds and 0 in others: ``count`` of them, and the exact interval of their share."""
     found = over_seeds(values)
     if found is None:
         return None
-    return found | {"interval": list(clopper_pearson(int(np.nansum(values)), found["n"]))}
+    count = int(np.nansum(values))
+    return found | {"count": count, "interval": list(clopper_pearson(count, found["n"]))}

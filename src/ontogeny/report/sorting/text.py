@@ -66,7 +66,7 @@ FINDINGS = {
     "llc_peak": "highest λ̂",
     "llc_peak_step": "highest λ̂, step",
     "llc_end": "λ̂, end",
-    "llc_fell": "λ̂ fell from its highest (1: yes)",
+    "llc_fell": "λ̂ fell from its highest",
     "llc_fall_step": "halfway down from its highest, step",
     "localised_step": "λ̂ localised for good, step",
     "norm_peak": "largest norm of the weights",
@@ -96,6 +96,8 @@ FINDINGS = {
     "crystallization_end": "crystallization of QK, end",
     "crystallization_step": "95 % of the final crystallization for good, step",
 }
+ALIKE = 1e-6
+"""Seeds whose interval is so narrow a share of their mean are alike, and Student's t has no width to tell."""
 ENOUGH = 5
 """Seeds from which a mean with its interval is stated, and a verdict given; of fewer the values are."""
 
@@ -111,14 +113,21 @@ def said(finding: Mapping[str, Any] | None) -> str:
     '0.9973 (0.9953 to 0.9993)'
     >>> said({"n": 5, "mean": 44.0, "interval": [44.0, 44.0], "values": [44.0] * 5})
     '44 in all 5 seeds'
+    >>> said({"n": 5, "mean": 0.6, "count": 3, "interval": [0.1466, 0.9473], "values": [1.0, 0.0, 1.0, 1.0, 0.0]})
+    'in 3 of 5 seeds (0.15 to 0.95 of all)'
     """
     if finding is None:
         return "—"
+    if finding["n"] < ENOUGH and "count" in finding:
+        return f"in {finding['count']} of {finding['n']} seeds"
     if finding["n"] < ENOUGH:
         return ", ".join(dict.fromkeys(number(value) for value in finding["values"] if value is not None))
-    if len({value for value in finding["values"] if value is not None}) == 1:  # seeds alike leave Student's t no width
-        return f"{number(finding['mean'])} in all {finding['n']} seeds"
     low, high = finding["interval"]
+    if "count" in finding:
+        return f"in {finding['count']} of {finding['n']} seeds ({low:.2f} to {high:.2f} of all)"
+    if high - low <= ALIKE * abs(finding["mean"]):
+        others = len(finding["values"]) - finding["n"]
+        return f"{number(finding['mean'])} in all {finding['n']} seeds" + (" that have one" if others else "")
     return interval(finding, max(1 - math.floor(math.log10((high - low) / 2)), 0))
 
 
