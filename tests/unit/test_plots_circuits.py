@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ontogeny.plots.circuits import CURVES as LABELS
 from ontogeny.plots.circuits import circuits_over_training, side_by_side
 
 CURVES = ("llc_se", "token_accuracy", "list_accuracy", "head_overlap", "translational_symmetry", "rank_sum",
@@ -26,12 +27,21 @@ def lines(figure, name):
     return [np.array(trace.y, dtype=float) for trace in figure.data if trace.name == name and trace.fill is None]
 
 
-@pytest.mark.parametrize(("llc", "drawn"), [([2.0, -1.0, 4.0], [2.0, np.nan, 4.0]), ([-2.0, -1.0, -4.0], None)])
-def test_a_logarithmic_axis_has_gaps_for_what_is_not_positive(llc, drawn):
+@pytest.mark.parametrize(("values", "drawn"), [([2.0, -1.0, 4.0], [2.0, np.nan, 4.0]), ([-2.0, -1.0, -4.0], None)])
+@pytest.mark.parametrize("curve", ["llc", "hessian_trace"])
+def test_a_logarithmic_axis_has_gaps_for_what_is_not_positive(curve, values, drawn):
     """No line that drops straight down; where nothing is positive the axis is linear, and all is drawn."""
-    one = measured([llc]).isel(seed=0)
-    (line,) = lines(circuits_over_training(one), "λ̂(nβ, γ)")
-    np.testing.assert_array_equal(line, llc if drawn is None else drawn)
+    one = measured([[1.0, 1.0, 1.0]])
+    one[curve] = (("seed", "checkpoint"), [values])
+    (line,) = lines(circuits_over_training(one.isel(seed=0)), LABELS[curve][0])
+    np.testing.assert_array_equal(line, values if drawn is None else drawn)
+
+
+def test_a_prediction_shares_the_axis_of_the_llc():
+    one = measured([[1.0, 2.0, 3.0]])
+    one["second_order_llc"] = (("seed", "checkpoint"), [[-1.0, 2.0, 3.0]])
+    (line,) = lines(circuits_over_training(one.isel(seed=0)), LABELS["second_order_llc"][0])
+    np.testing.assert_array_equal(line, [np.nan, 2.0, 3.0])
 
 
 def test_the_mean_over_seeds_is_of_all_of_them():
