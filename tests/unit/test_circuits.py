@@ -94,7 +94,7 @@ def test_some_heads_some_tokens_and_the_weights_of_a_checkpoint():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"heads": ["0:3"]}, r"heads: there is no '0:3'; this AttentionOnly has 0:0 … 0:2"),
+        ({"heads": ["0:3"]}, r"heads: there is no '0:3'; this AttentionOnly has heads 0:0 to 0:2"),
         ({"tokens": [9]}, r"tokens must be between 0 and 8; got 9"),
         ({"weights": {}}, r"weights: there is no 'embed.W_E'; give a state dict of this model"),
     ],

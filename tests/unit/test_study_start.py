@@ -1,9 +1,12 @@
 """What every study looks at before it does anything."""
 
+import re
+
 import pytest
 import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.version import __version__
 from ontogeny.store import Store
 from ontogeny.studies import start
 
@@ -45,6 +48,7 @@ def test_results_of_a_version_that_measured_less_are_told_what_to_run(tmp_path):
     with pytest.raises(
         OntogenyError,
         match=r"out was measured by a version that did not measure hessian_rank, which the report states: "
-        r"`ontogeny run superposition --preset quick --out .*out` measures what is missing\.$",
+        r"`ontogeny run superposition --preset quick --out .*out` measures it, and anew whatever else is not "
+        rf"of version {re.escape(__version__)}\.$",
     ):
         start.check_measured(folder, xr.Dataset({"llc": 1.0}), ["llc", "hessian_rank"])

@@ -61,8 +61,10 @@ def full_circuits(
     names = [f"{layer}:{head}" for layer in range(known.layers) for head in range(known.heads)]
     wanted = list(names if heads is None else heads)
     missing = next((head for head in wanted if head not in names), None)
-    if missing is not None:
-        raise OntogenyError(f"heads: there is no {missing!r}; this {known.family} has {known.offer()}.")
+    if missing is not None or not wanted:
+        came = "it names none" if missing is None else f"there is no {missing!r}"
+        there = f"heads {names[0]} to {names[-1]}" if names else "no layer, so no heads"
+        raise OntogenyError(f"heads: {came}; this {known.family} has {there}.")
     embedded, to_logits = _ends(known, values)
     sources = list(range(len(embedded))) if tokens is None else [int(token) for token in tokens]
     wrong = next((token for token in sources if not 0 <= token < len(embedded)), None)
@@ -125,5 +127,12 @@ def _of_head(
 
 
 def sum_of_heads(circuits: xr.Dataset, head: str) -> xr.DataArray:
-    """The OV circuits of all heads but ``head``, added up: what a head is held against to tell an anti-state."""
+    """The OV circuits of all heads but ``head``, added up: what a head is held against to tell an anti-state.
+
+    Raises:
+        OntogenyError: if the circuits have no such head.
+    """
+    names = [str(name) for name in circuits["head"].values]
+    if head not in names:
+        raise OntogenyError(f"head: there is no {head!r} among the circuits' heads, {', '.join(names)}.")
     return circuits["ov"].sel(head=[name for name in circuits["head"].values if name != head]).sum("head")

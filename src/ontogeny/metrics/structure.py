@@ -12,6 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ontogeny.core.errors import OntogenyError
+
 RANK_TOLERANCE = 0.01
 """Singular values count from this share of the largest on."""
 
@@ -82,28 +84,34 @@ def mean_symmetry(circuits: xr.Dataset) -> xr.DataArray:
 
 
 def matrix_rank(matrix: xr.DataArray, dims: tuple[str, str], tolerance: float = RANK_TOLERANCE) -> xr.DataArray:
-    """How many singular values are more than ``tolerance`` of the largest; 0 for W = 0.
+    """How many singular values are more than ``tolerance`` of the largest; 0 for W = 0, NaN where W is not finite.
+
+    Raises:
+        OntogenyError: if the tolerance is not between 0 and 1.
 
     >>> float(matrix_rank(xr.DataArray(np.diag([1.0, 0.5, 0.001]), dims=("i", "j")), ("i", "j")))
     2.0
     """
+    if not 0 <= tolerance < 1:
+        raise OntogenyError(f"tolerance must be a share of the largest singular value, 0 to 1; got {tolerance}.")
 
     def measure(w: Floats) -> Floats:
-        singular = np.linalg.svd(w, compute_uv=False)
-        return (singular > tolerance * singular[..., :1]).sum(-1).astype(np.float64)
+        singular = _singular_values(w)
+        counted = (singular > tolerance * singular[..., :1]).sum(-1).astype(np.float64)
+        return np.where(np.isfinite(singular).all(-1), counted, np.nan)
 
     return _reduced(measure, dims, matrix)
 
 
 def participation_ratio(matrix: xr.DataArray, dims: tuple[str, str]) -> xr.DataArray:
-    """(Σσ²)²/Σσ⁴ of the singular values: a rank without a threshold. NaN for W = 0.
+    """(Σσ²)²/Σσ⁴ of the singular values: a rank without a threshold. NaN for W = 0 and where W is not finite.
 
     >>> float(participation_ratio(xr.DataArray(np.eye(4), dims=("i", "j")), ("i", "j")))
     4.0
     """
 
     def measure(w: Floats) -> Floats:
-        power = np.linalg.svd(w, compute_uv=False) ** 2
+        power = _singular_values(w) ** 2
         return _ratio(power.sum(-1) ** 2, (power**2).sum(-1))
 
     return _reduced(measure, dims, matrix)
@@ -116,6 +124,13 @@ def summed(measure: Callable[..., xr.DataArray], circuits: xr.Dataset) -> xr.Dat
 
 
 CIRCUIT_DIMS = {"qk": ("destination", "source"), "ov": ("source", "output")}
+
+
+def _singular_values(w: Floats) -> Floats:
+    """In descending order, (…, values); NaN for a matrix that is not finite."""
+    finite = np.asarray(np.isfinite(w).all((-2, -1)))
+    singular = np.linalg.svd(np.where(finite[..., None, None], w, 0.0), compute_uv=False)
+    return np.where(finite[..., None], singular, np.nan)
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

@@ -42,7 +42,11 @@ def owners(ov: xr.DataArray) -> xr.DataArray:
 
 
 def regions(ov: xr.DataArray) -> xr.DataArray:
-    """How many contiguous regions of the vocabulary each head owns, at least two tokens long; dim ``head``."""
+    """How many contiguous regions of the vocabulary each head owns, at least two tokens long; dim ``head``.
+
+    Of a model that knows nothing there are some too, by chance: hold them against those before training. NaN where the
+    circuits of any head are not finite.
+    """
     owned = owners(ov)
     heads = ov.sizes["head"]
 
@@ -55,7 +59,9 @@ def regions(ov: xr.DataArray) -> xr.DataArray:
         return found.reshape(*values.shape[:-1], heads)
 
     counted = xr.apply_ufunc(count, owned, input_core_dims=[["source"]], output_core_dims=[["head"]])
-    return counted.assign_coords(head=ov["head"])
+    counted = counted.assign_coords(head=ov["head"])
+    finite = xr.apply_ufunc(np.isfinite, ov).all(["head", "source", "output"])
+    return counted if bool(finite.all()) else counted.where(finite)
 
 
 def _runs(row: NDArray[np.int64]) -> list[tuple[int, int, int]]:
@@ -67,6 +73,7 @@ def _runs(row: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 def opposition(ov: xr.DataArray) -> xr.DataArray:
     """Cosine between each head's OV circuit and the sum of the other heads'; dim ``head``, NaN for one head.
 
+    Of the circuits less the mean of each row, which no softmax over outputs sees; so a constant added changes nothing.
     An anti-state, a head whose OV is about minus what the others do together, has -1.
     """
 
@@ -95,11 +102,12 @@ def anti_states(ov: xr.DataArray) -> xr.DataArray:
 def crystallization(qk: xr.DataArray, owned: xr.DataArray) -> xr.DataArray:
     """The share of a head's positive attention above the diagonal that lies in triangles over its own regions.
 
-        Σ max(QK_ij, 0) over i < j in one region / Σ max(QK_ij, 0) over all i < j, the mean over heads that own any
+        Σ max(C_ij, 0) over i < j in one region / Σ max(C_ij, 0) over all i < j, the mean over heads that own any
 
-    ``owned`` is what :func:`owners` returns, of one checkpoint, such as the last, so that regions stay the same along
-    training. A head without attention above the diagonal has NaN, and the mean leaves it out, as it does a head that
-    owns everything. What it is without any order is :func:`crystallization_by_chance`.
+    with C_ij = QK_ij less the mean of row i, which no softmax sees. ``owned`` is what :func:`owners` returns, of one
+    checkpoint, such as the last, so that regions stay the same along training. A head without attention above the
+    diagonal has NaN, and the mean leaves it out, as it does a head that owns everything. What it is without any order
+    is :func:`crystallization_by_chance`.
     """
     inside, above = _triangles(owned)
 

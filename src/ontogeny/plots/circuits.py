@@ -168,10 +168,22 @@ def _curve(one: xr.Dataset, name: str, x: NDArray[np.float64], axes: Container[s
     out.append(
         go.Scatter(
             x=theme.compact(x), y=theme.compact(values), name=label, mode="lines+markers", line=line,
-            marker={"size": 4, "color": colour}, hovertemplate=hover,
+            marker=_marker(one, name, colour), hovertemplate=hover,
         )
     )  # fmt: skip
     return out
+
+
+def _marker(one: xr.Dataset, name: str, colour: str) -> dict[str, object]:
+    """Full for what can be trusted; hollow for a λ̂ whose status is another word than "ok"."""
+    if name != "llc" or "status" not in one:
+        return {"size": 4, "color": colour}
+    good = one["status"].values == "ok"
+    return {
+        "size": np.where(good, 4, 7),
+        "color": colour,
+        "symbol": np.where(good, "circle", "circle-open").tolist(),
+    }
 
 
 def levels(circuit: xr.DataArray) -> NDArray[np.int8]:

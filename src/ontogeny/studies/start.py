@@ -9,6 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.version import __version__
 from ontogeny.sampling.compiled import compiler_available
 
 
@@ -30,7 +31,8 @@ def check_measured(folder: Path, measurements: xr.Dataset, names: Collection[str
         held = read_identity(folder)
         raise OntogenyError(
             f"{folder} was measured by a version that did not measure {', '.join(missing)}, which the report states: "
-            f"`ontogeny run {held['study']} --preset {held['preset']} --out {folder}` measures what is missing."
+            f"`ontogeny run {held['study']} --preset {held['preset']} --out {folder}` measures it, and anew whatever "
+            f"else is not of version {__version__}."
         )
 
 

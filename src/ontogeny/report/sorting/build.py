@@ -57,7 +57,8 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
             },
             choice="variant and seed",
             caption=f"""One seed of one variant; bands are ±1.96 standard errors. λ̂, on a logarithmic axis, which leaves
-            out what is not positive, where usable (no chain lost, not below baseline), with its second-order prediction
+            out what is not positive, where usable (no chain lost, not below baseline; hollow: status not ok), with
+            its second-order prediction
             (dashed), which stops where it does not exist; Hessian trace (logarithmic) and rank, the number of
             eigenvalues with nβh > γ, of the whole model, from a sample of
             {summary["settings"]["curvature_samples"]} lists and {summary["settings"]["curvature_probes"]} probes, the
@@ -74,7 +75,8 @@ def sections(measured: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> 
         Section(
             "Variants side by side",
             figure=circuits.side_by_side(frozen),
-            caption="""λ̂ (usable estimates; those not positive are not on its logarithmic axis), Hessian trace
+            caption="""λ̂ (usable estimates, whatever their status, which figure 1 shows; those not positive are not
+            on its logarithmic axis), Hessian trace
             (logarithmic) and rank (eigenvalues with nβh > γ), accuracy per list, head overlap, translational symmetry
             and the sum of ranks over training step. Thin: one seed; thick: mean over seeds. One head has no
             overlap.""",

@@ -60,15 +60,16 @@ def by_seed(one: Found) -> list[dict[str, float]]:
 
 
 def _proportional(found: Mapping[str, Found]) -> str:
-    """How far the relative fall of λ̂ goes with the fall of the overlap, variant by variant (means over seeds)."""
+    """How far the relative fall of λ̂ goes with that of the overlap, over variants in most seeds of which λ̂ fell."""
     points, fewest = {}, math.inf
     for name, one in found.items():
-        if one["overlap_peak"] and one["llc_fall"]:
+        if one["overlap_peak"] and one["llc_fall"] and one["llc_fell"]["mean"] > 0.5:
             lost = one["overlap_peak"]["mean"] - one["overlap_end"]["mean"]
             points[name] = (one["llc_fall"]["mean"] / one["llc_peak"]["mean"], lost)
             fewest = min(fewest, one["seeds"])
     told = "; ".join(f"{name} {number(100 * fall, 2)} %, {number(lost, 2)}" for name, (fall, lost) in points.items())
-    measured, word = f"fall of λ̂ relative to its highest, and of the overlap: {told or 'no variant has both'}", ""
+    told = told or "it fell in no variant with several heads"
+    measured, word = f"where λ̂ fell, its fall relative to its highest, and that of the overlap: {told}", ""
     columns = list(zip(*points.values(), strict=True))
     if len(points) >= ENOUGH and all(len(set(column)) > 1 for column in columns):
         correlation = statistics.correlation(*columns)

@@ -160,7 +160,7 @@ def _neighbours(one: xr.Dataset) -> list[dict[str, Any]]:
 def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
     """Vocabulary regions and anti-states, where outputs are tokens; triangles are over the regions at the end."""
     names = (
-        "regions_end", "regions_by_head", "opposition_end", "anti_states_end", "anti_state_step",
+        "regions_start", "regions_end", "regions_by_head", "opposition_end", "anti_states_end", "anti_state_step",
         "crystallization_by_chance", "crystallization_start", "crystallization_end", "crystallization_step",
     )  # fmt: skip
     if one.sizes["source"] != one.sizes["output"]:
@@ -182,6 +182,7 @@ def _of_vocabulary(one: xr.Dataset, peak_step: xr.DataArray) -> dict[str, Any]:
         for head in one["head"].values
     }
     found = (
+        over_seeds(counted.isel(checkpoint=0).sum("head")),
         over_seeds(counted.isel(checkpoint=-1).sum("head")),
         by_head,
         over_seeds(lowest.isel(checkpoint=-1)),

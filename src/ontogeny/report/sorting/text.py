@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ontogeny.report.curvature import SECOND_ORDER
-from ontogeny.report.words import interval, number, render
+from ontogeny.report.words import interval, listed, number, render
 
 ABSTRACT = """
 Small transformers learn tasks that are made by an algorithm, most of them to sort lists of distinct numbers. Along
@@ -19,12 +19,13 @@ OF_VARIANT = (
     """
 {{ title | upper_first }} ({{ found["seeds"] | count("seed") }}, {{ found["last_step"] | integer }} steps):
 {%- if found["accuracy_step"] %} {{ (100 * accurate) | integer }} % of its final token accuracy from step
-{{ said["accuracy_step"] }} on; at the end {{ said["accuracy_end"] }} of fresh lists are right.{% endif %}
+{{ said["accuracy_step"] }} on; at the end (the mean of the last three checkpoints) {{ said["accuracy_end"] }} of fresh
+lists are right.{% endif %}
 {%- if found["first_peak"] %} λ̂ first peaks at {{ said["first_peak"] }} (step {{ said["first_peak_step"] }}) and falls
 to {{ said["first_trough"] }} (step {{ said["first_trough_step"] }}).{% endif %}
 {%- if found["llc_peak"] %} λ̂ is highest, {{ said["llc_peak"] }}, at step {{ said["llc_peak_step"] }}, where
-{{ said["accuracy_at_peak"] }} of lists are right, and ends at {{ said["llc_end"] }}: from there it fell in {{ fell }}
-of {{ found["llc_fell"]["n"] }} seeds
+{{ said["accuracy_at_peak"] }} of lists are right, and {{ said["llc_end"] }} in the mean of the last three checkpoints:
+it fell in {{ fell }} of {{ found["llc_fell"]["n"] }} seeds
 {%- if found["llc_fall_step"] %}, halfway at step {{ said["llc_fall_step"] }}{% endif %}.
 {%- else %} λ̂ has too few usable estimates for a peak.{% endif %}
 {%- if found["localised_step"] %} Its estimates are localised from step {{ said["localised_step"] }} on, and mostly
@@ -40,9 +41,9 @@ after.{% endif %}
 )
 
 UNCERTAIN = """
-With {{ seeds | count("seed") }} the value of every seed stands in the place of an interval: read their scatter before
-any difference between variants. Five seeds are the least from which an interval (Student t, 95 %) says much; the
-option --seeds 5 adds them to this folder.
+{{ few | upper_first }}: of fewer than five seeds the values stand in the place of an interval, and of one there is no
+scatter to hold a difference between variants against. Five seeds are the least from which an interval (Student t, 95 %)
+says much; the option --seeds 5 adds them to this folder.
 """
 
 LIMITS = """
@@ -87,6 +88,7 @@ FINDINGS = {
     "symmetry_peak": "largest translational symmetry",
     "symmetry_end": "translational symmetry, end",
     "symmetry_step": "half of the final symmetry for good, step",
+    "regions_start": "vocabulary regions of all heads, before training",
     "regions_end": "vocabulary regions of all heads, last",
     "opposition_end": "lowest cosine of a head's OV with the others' sum, last",
     "anti_states_end": "anti-state heads, last",
@@ -151,8 +153,9 @@ def of_variant(summary: Mapping[str, Any], name: str) -> str:
 def conclusions(summary: Mapping[str, Any]) -> list[str]:
     """A paragraph a variant, then what limits them."""
     paragraphs = [of_variant(summary, name) for name in summary["findings"]]
-    if summary["seeds"] < ENOUGH:
-        paragraphs.append(render(UNCERTAIN, summary))
+    few = [name for name, found in summary["findings"].items() if found["seeds"] < ENOUGH]
+    if few:
+        paragraphs.append(render(UNCERTAIN, {"few": listed(few)}))
     return [*paragraphs, render(LIMITS, summary)]
 
 

@@ -76,8 +76,8 @@ def run(
 
 
 def _write(store: Store, settings: SortingSettings, assembled: dict[str, list[xr.Dataset]], seeds: int) -> None:
-    """Put the seeds measured so far into results.zarr, unless it holds more."""
-    if seeds < _seeds_there(store):
+    """Put the seeds measured so far into results.zarr, unless it holds more of any variant."""
+    if seeds < _seeds_there(store) or any(_held(store, name) > len(each) for name, each in assembled.items()):
         return
     told = asdict(settings) | {"curvature_samples": curvature.SAMPLES, "curvature_probes": curvature.PROBES}
     attrs = {"settings": json.dumps(told), "ontogeny_version": __version__, "seeds": seeds}
@@ -95,6 +95,12 @@ def group_of(variant: str) -> str:
 def _seeds_there(store: Store) -> int:
     results = store.folder / "results.zarr"
     return int(read_zarr(results).attrs["seeds"]) if results.exists() else 0
+
+
+def _held(store: Store, variant: str) -> int:
+    """Seeds of a variant that results.zarr holds."""
+    results = store.folder / "results.zarr"
+    return read_zarr(results, group_of(variant)).sizes["seed"] if results.exists() else 0
 
 
 TRAINING = ("early", "linear", "train_batch", "learning_rate", "examples", "fresh", "seed")
