@@ -1,6 +1,7 @@
 """The sorting study at a tiny size: from training to the page, resumed, and with more seeds."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -54,6 +55,18 @@ def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("sorting") / "out"
     study.run("quick", out=out, progress=False, workers=1)
     return out
+
+
+def test_seeds_of_any_variant_are_never_dropped(finished, tmp_path):
+    """The baseline has more seeds than the others; on the way to them again, none is lost."""
+    shutil.copytree(finished, tmp_path / "out")
+    store, path = Store(tmp_path / "out", TINY.identity()), tmp_path / "out" / "results.zarr"
+    names = [one.name for one in TINY.variants]
+    seed = {name: read_zarr(path, study.group_of(name)) for name in names}
+    seeds = [seed["2 heads"].assign_coords(seed=[number]) for number in range(3)]
+    study._write(store, TINY, {name: seeds if name == "2 heads" else [seed[name]] for name in names}, seeds=1)
+    study._write(store, TINY, {name: [seed[name]] for name in names}, seeds=1)
+    assert read_zarr(path, "2_heads").sizes["seed"] == 3 and read_zarr(path, "1_head").sizes["seed"] == 1
 
 
 def test_what_a_run_leaves(finished):

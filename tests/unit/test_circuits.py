@@ -95,6 +95,7 @@ def test_some_heads_some_tokens_and_the_weights_of_a_checkpoint():
     ("given", "message"),
     [
         ({"heads": ["0:3"]}, r"heads: there is no '0:3'; this AttentionOnly has heads 0:0 to 0:2"),
+        ({"heads": []}, r"heads: it names none; this AttentionOnly has heads 0:0 to 0:2"),
         ({"tokens": [9]}, r"tokens must be between 0 and 8; got 9"),
         ({"weights": {}}, r"weights: there is no 'embed.W_E'; give a state dict of this model"),
     ],
@@ -102,6 +103,12 @@ def test_some_heads_some_tokens_and_the_weights_of_a_checkpoint():
 def test_what_is_not_there_is_refused(given, message):
     with pytest.raises(og.OntogenyError, match=message):
         full_circuits(AttentionOnly(AttentionOnlyConfig(**SMALL)), **given)
+
+
+def test_a_sum_without_a_head_that_is_not_there_is_refused():
+    circuits = full_circuits(AttentionOnly(AttentionOnlyConfig(**SMALL)))
+    with pytest.raises(og.OntogenyError, match=r"head: there is no '9:9' among the circuits' heads, 0:0, 0:1, 0:2"):
+        sum_of_heads(circuits, "9:9")
 
 
 def test_a_module_that_is_no_transformer_is_refused():

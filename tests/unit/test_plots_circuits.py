@@ -47,3 +47,11 @@ def test_a_prediction_shares_the_axis_of_the_llc():
 def test_the_mean_over_seeds_is_of_all_of_them():
     figure = side_by_side({"a model": measured([[2.0, -1.0, 4.0], [4.0, 5.0, -6.0]])})
     np.testing.assert_array_equal(lines(figure, "a model")[0], [3.0, 2.0, np.nan])
+
+
+def test_an_estimate_that_is_not_ok_is_hollow():
+    one = measured([[1.0, 2.0, 3.0]])
+    one["status"] = (("seed", "checkpoint"), [["ok", "not_mixed", "ok"]])
+    figure = circuits_over_training(one.isel(seed=0))
+    (llc,) = [trace for trace in figure.data if trace.name == LABELS["llc"][0] and trace.fill is None]
+    assert list(llc.marker.symbol) == ["circle", "circle-open", "circle"]

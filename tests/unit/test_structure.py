@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.rng import numpy_generator
 from ontogeny.metrics import structure
 
@@ -111,3 +112,16 @@ def test_one_head_has_no_overlap():
     assert structure.mean_overlap(circuits(1)).isnull().all() and structure.mean_overlap(circuits(1)).dims == (
         "checkpoint",
     )
+
+
+@pytest.mark.parametrize("measure", [structure.matrix_rank, structure.participation_ratio])
+def test_a_matrix_that_is_not_finite_has_no_rank(measure):
+    stack = xr.concat([noise(), noise() * np.inf], "checkpoint")
+    found = measure(stack, DIMS).values
+    assert found[0] == measure(noise(), DIMS) and np.isnan(found[1])
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan")])
+def test_a_tolerance_is_a_share_of_the_largest(tolerance):
+    with pytest.raises(OntogenyError, match=rf"tolerance must be a share .*, 0 to 1; got {tolerance}"):
+        structure.matrix_rank(noise(), DIMS, tolerance)

@@ -25,6 +25,12 @@ def test_regions_are_counted_by_head_and_single_tokens_are_none():
     assert vocabulary.regions(copying(range(12))).values.tolist() == [1]
 
 
+def test_circuits_that_are_not_finite_have_no_regions():
+    good = copying([0, 1, 2], [3, 4, 5, 8, 9])
+    found = vocabulary.regions(xr.concat([good, good.where(good == 0)], "checkpoint"))
+    np.testing.assert_array_equal(found, [[1, 2], [np.nan, np.nan]])
+
+
 def test_tokens_that_nobody_copies_belong_to_nobody():
     ov = copying([0, 1, 2], [8, 9])
     assert vocabulary.owners(ov).values.tolist() == [0, 0, 0, -1, -1, -1, -1, -1, 1, 1, -1, -1]
