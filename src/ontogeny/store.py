@@ -47,13 +47,18 @@ class Store:
         identity: what the study is (name, preset, settings); the folder remembers it.
 
     Raises:
-        OntogenyError: if the folder holds another study, or files that no study wrote.
+        OntogenyError: if the folder holds another study, or files that no study wrote, or cannot be made.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         if not check_folder(folder, identity):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OntogenyError(
+                    f"out must be a folder that can be made; got {folder} ({error.strerror}). Give another place."
+                ) from error
             (folder / LOCALIZATION).unlink(missing_ok=True)  # of a study that ended before its first result
             write_text(folder / MARKER, json.dumps(identity, indent=2, sort_keys=True))
         _tidy(folder)
