@@ -143,9 +143,7 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine", encoding="utf-8")
-    with pytest.raises(
-        og.OntogenyError, match=r"^out must be a folder that can be made; got .*inside \("
-    ):
+    with pytest.raises(og.OntogenyError, match=r"^out must be a folder that can be made; got .*inside \("):
         Store(tmp_path / "file" / "inside", IDENTITY)
 
 
