@@ -120,6 +120,7 @@ class Run:
             tick=tick,
         )
         self._warm_up.run()
+        self._warm_up.forget_who_listens()
         self._note_curvature(self._warm_up.seen)
         if given is None and self._warm_up.records:
             worth = WORTH_COMPENSATING * max(self._warm_up.llc, 1e-3) if np.isfinite(self._warm_up.llc) else 0.0

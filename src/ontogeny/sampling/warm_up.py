@@ -148,6 +148,10 @@ class WarmUp:
         most = math.sqrt(2.0 * self.steepest)
         return min(math.sqrt(2.0 * self.llc / covariance), most) if covariance > 0 else most
 
+    def forget_who_listens(self) -> None:
+        """Let go of ``tick``, which may hold the run that holds this."""
+        self.tick = _ignore
+
     def step_down(self, steepest: float, steps: int) -> None:
         """Go on with the step that ``steepest`` asks for; the ``steps`` since count as warm-up."""
         self.steepest, self.taken = max(steepest, self.steepest), self.taken + steps
