@@ -18,7 +18,28 @@ from ontogeny.inputs.precision import at_least_float32, in_full, is_lowered
 from ontogeny.inputs.unembedding import next_token_losses
 
 
-class NextToken:
+class _OfTokens:
+    """A loss whose data are tokens, so that they can be looked at before anything is sampled."""
+
+    def check_data(self, model: nn.Module, whole: Batch) -> None:
+        """Refuse tokens that a known transformer has no embedding for; ``whole``: all examples, None where unknown.
+
+        Raises:
+            OntogenyError: naming the token and the vocabulary.
+        """
+        known = architecture(model)
+        if known is None or whole is None:
+            return
+        tokens, vocabulary = tokens_of(whole), model.get_parameter(known.embed[0]).shape[0]
+        for token in map(int, tokens.aminmax()):
+            if not 0 <= token < vocabulary:
+                raise OntogenyError(
+                    f"data must hold tokens of the model's vocabulary, 0 to {vocabulary - 1}; token {token} is among "
+                    "them. Encode the text with the model's own tokenizer."
+                )
+
+
+class NextToken(_OfTokens):
     """-log f_w(t_{k+1} | t_1 … t_k) in nats, shape (batch, positions - 1): equation (1) of Wang et al. (2024).
 
     ``batch`` is token ids of shape (batch, positions), or a mapping with ``input_ids``; an ``attention_mask`` or
@@ -48,16 +69,12 @@ class NextToken:
             logits = parts.logits(tokens)[:, :-1]
         return torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
 
-    def check_data(self, model: nn.Module, whole: Batch) -> None:
-        """As :func:`check_tokens`."""
-        check_tokens(model, whole)
-
     def identity(self) -> dict[str, str]:
         """What a number computed with this loss depends on."""
         return {"loss": "next token"}
 
 
-class DivergenceFrom:
+class DivergenceFrom(_OfTokens):
     """D_KL(M(t_1 … t_k) ‖ f_w(t_1 … t_k)) in nats per position, shape (batch, positions - 1): M generates the data.
 
     Equation (11) of Wang et al. (2024), appendix F.3, with a plus sign (the minus printed there is a slip: at w = M
@@ -94,10 +111,6 @@ class DivergenceFrom:
             )
         return (wanted.exp() * (wanted - found)).sum(-1)
 
-    def check_data(self, model: nn.Module, whole: Batch) -> None:
-        """As :func:`check_tokens`."""
-        check_tokens(model, whole)
-
     def identity(self) -> dict[str, Any]:
         """What a number computed with this loss depends on; M is told by its content, weights included."""
         return {"loss": "divergence from a reference", "reference": self.reference}
@@ -129,24 +142,6 @@ def tokens_of(batch: Batch) -> Tensor:
             f"mapping with input_ids; got {came}."
         )
     return tokens
-
-
-def check_tokens(model: nn.Module, whole: Batch) -> None:
-    """Refuse tokens that a known transformer has no embedding for; ``whole``: all examples, None where unknown.
-
-    Raises:
-        OntogenyError: naming the token and the vocabulary.
-    """
-    known = architecture(model)
-    if known is None or whole is None:
-        return
-    tokens, vocabulary = tokens_of(whole), model.get_parameter(known.embed[0]).shape[0]
-    for token in map(int, tokens.aminmax()):
-        if not 0 <= token < vocabulary:
-            raise OntogenyError(
-                f"data must hold tokens of the model's vocabulary, 0 to {vocabulary - 1}; token {token} is among them. "
-                "Encode the text with the model's own tokenizer."
-            )
 
 
 def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:

@@ -117,10 +117,8 @@ class Run:
             step_size=prepared.step_size if given is None else given.step_size,
             friction_given=None if given is None else given.friction,
             fixed=fixed is not None,
-            tick=tick,
         )
-        self._warm_up.run()
-        self._warm_up.forget_who_listens()
+        self._warm_up.run(tick)
         self._note_curvature(self._warm_up.seen)
         if given is None and self._warm_up.records:
             worth = WORTH_COMPENSATING * max(self._warm_up.llc, 1e-3) if np.isfinite(self._warm_up.llc) else 0.0

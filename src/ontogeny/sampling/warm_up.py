@@ -62,7 +62,6 @@ class WarmUp:
         steepest: that eigenvalue at w*, where windows begin.
         most_steps: the longest warm-up.
         run_steps: steps a chain the whole run may take, which bounds the friction.
-        tick: told the number of the next step, for a progress bar.
     """
 
     chains: Chains
@@ -77,7 +76,6 @@ class WarmUp:
     friction_given: float | None = None
     fixed: bool = False
     """Take exactly ``most_steps``, settled or not."""
-    tick: Callable[[int], None] = _ignore
 
     friction: float = field(init=False)
     epsilon: float = field(init=False)
@@ -100,8 +98,11 @@ class WarmUp:
         self.llc = math.nan
         self._retune()
 
-    def run(self) -> None:
-        """Take windows until the virial has settled, or ``most_steps``."""
+    def run(self, tick: Callable[[int], None] = _ignore) -> None:
+        """Take windows until the virial has settled, or ``most_steps``.
+
+        ``tick`` is told the number of the next step, for a progress bar; it is not kept, since it may hold this.
+        """
         window, since = FIRST_WINDOW, 0
         virials: list[tuple[float, float]] = []
         while self.taken < self.most_steps and (self.fixed or not self.settled):
@@ -109,7 +110,7 @@ class WarmUp:
             before = self.chains.snapshot()
             record = advance(self.chains, self.parts_at, steps, adapting=self.adapting)
             self.taken += steps
-            self.tick(self.chains.next_step)
+            tick(self.chains.next_step)
             if self.step_size is None and self._outgrown(record):
                 self.chains.go_back(before)
                 self._retune()
@@ -147,10 +148,6 @@ class WarmUp:
             return 0.0
         most = math.sqrt(2.0 * self.steepest)
         return min(math.sqrt(2.0 * self.llc / covariance), most) if covariance > 0 else most
-
-    def forget_who_listens(self) -> None:
-        """Let go of ``tick``, which may hold the run that holds this."""
-        self.tick = _ignore
 
     def step_down(self, steepest: float, steps: int) -> None:
         """Go on with the step that ``steepest`` asks for; the ``steps`` since count as warm-up."""

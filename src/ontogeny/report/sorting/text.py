@@ -120,13 +120,12 @@ def said(finding: Mapping[str, Any] | None) -> str:
     """
     if finding is None:
         return "—"
-    if finding["n"] < ENOUGH and "count" in finding:
-        return f"in {finding['count']} of {finding['n']} seeds"
-    if finding["n"] < ENOUGH:
-        return ", ".join(dict.fromkeys(number(value) for value in finding["values"] if value is not None))
     low, high = finding["interval"]
     if "count" in finding:
-        return f"in {finding['count']} of {finding['n']} seeds ({low:.2f} to {high:.2f} of all)"
+        share = f" ({low:.2f} to {high:.2f} of all)" if finding["n"] >= ENOUGH else ""
+        return f"in {finding['count']} of {finding['n']} seeds{share}"
+    if finding["n"] < ENOUGH:
+        return ", ".join(dict.fromkeys(number(value) for value in finding["values"] if value is not None))
     if high - low <= ALIKE * abs(finding["mean"]):
         others = len(finding["values"]) - finding["n"]
         return f"{number(finding['mean'])} in all {finding['n']} seeds" + (" that have one" if others else "")
